@@ -1,0 +1,23 @@
+"""The operations app."""
+
+import logging
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+logger = logging.getLogger(__name__)
+
+
+class OperationsConfig(AppConfig):
+    """Health, checks, release, heartbeat and alerts: what keeps the service running."""
+
+    name = "apps.operations"
+
+    def ready(self) -> None:
+        """Make the Celery application known to this process, and say what is loosened."""
+        from apps.operations import failures  # noqa: F401, PLC0415 (it registers its handler)
+
+        import_string(settings.TASK_APPLICATION)
+        if settings.REDIS_TLS["ssl_cert_reqs"] == "none":
+            logger.warning("REDIS_TLS_VERIFY is off: rediss:// servers are not verified")

@@ -1,0 +1,71 @@
+"""``manage.py release``: what happens once per deployment, before the new processes start."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
+
+from apps.operations.programs import wait_for_database
+{%- if cookiecutter.scheduler == "database" %}
+from apps.operations.schedule_sync import sync_schedule
+{%- endif %}
+
+# Any number will do, as long as nothing else in this database locks the same one.
+LOCK_ID = 7_306_935_190_471
+
+
+class Command(BaseCommand):
+    """Safe to run twice at once: the second waits for the first and finds nothing to do."""
+
+    help = "Check the configuration and bring the database up to date, once per deployment."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument(
+            "--wait",
+            type=float,
+            default=600,
+            metavar="SECONDS",
+            help="how long to wait for another release to end (default: 600)",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Release."""
+        call_command("check", deploy=not settings.DEBUG, fail_level="WARNING")
+        wait_for_database()
+        with self._lock(options["wait"]):
+            call_command("migrate", interactive=False)
+{%- if cookiecutter.scheduler == "database" %}
+            for line in sync_schedule(settings.PERIODIC_TASKS):
+                self.stdout.write(line)
+{%- endif %}
+        self.stdout.write(self.style.SUCCESS(f"Released {settings.VERSION}."))
+
+    @contextmanager
+    def _lock(self, patience: float) -> Iterator[None]:
+        if connection.vendor != "postgresql":
+            yield
+            return
+        deadline = time.monotonic() + patience
+        with connection.cursor() as cursor:
+            while True:
+                cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK_ID])
+                if cursor.fetchone() == (True,):
+                    break
+                if time.monotonic() >= deadline:
+                    raise CommandError(
+                        f"Another release held the lock for {patience:.0f} seconds; see whether "
+                        "its migrations hang, and release again."
+                    )
+                self.stdout.write("Waiting for another release to end.")
+                time.sleep(1)
+            try:
+                yield
+            finally:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK_ID])

@@ -1,0 +1,96 @@
+"""The probes of load balancers and platforms."""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from apps.operations.pings import ping_cache, ping_database
+
+logger = logging.getLogger(__name__)
+
+# In seconds. Platforms wait 1 to 5 seconds for an answer.
+TIMEOUT = 2.0
+
+
+class Probe:
+    """Answers whether a service is there, within ``TIMEOUT``, even while the service hangs.
+
+    A probe has a thread of its own, and with it a database connection of its own. While a call
+    hangs there, further probes fail instead of piling up behind it.
+    """
+
+    def __init__(self, name: str, ping: Callable[[], None]) -> None:
+        self.name = name
+        self._ping = ping
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"probe-{name}")
+        self._answer: Future[None] | None = None
+
+    def ask(self) -> Future[None]:
+        """Ask the service, unless an earlier question is still unanswered.
+
+        Returns:
+            What will be the answer: nothing, or the client's error.
+        """
+        if self._answer is None or self._answer.done():
+            self._answer = self._executor.submit(self._ping)
+        return self._answer
+
+    def answers(self, answer: Future[None]) -> bool:
+        """Wait for an answer, ``TIMEOUT`` at most.
+
+        Args:
+            answer: What :meth:`ask` returned.
+
+        Returns:
+            Whether the service answered in time and without an error.
+        """
+        try:
+            answer.result(TIMEOUT)
+        except Exception as error:
+            reason = str(error) or "no answer in time"
+            logger.warning("%s is not ready: %s", self.name, reason)
+            return False
+        return True
+
+
+class HealthMiddleware:
+    """Answers ``/health/`` and ``/ready/`` before any other part of Django sees the request.
+
+    Platforms ask with an address as Host header and without TLS, which the parts behind this one
+    rightly refuse.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+        self._database = Probe("database", ping_database)
+        self._cache = Probe("cache", ping_cache)
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Answer a probe, or pass the request on."""
+        if request.path == "/health/":
+            response = self._health()
+        elif request.path == "/ready/":
+            response = self._ready()
+        else:
+            return self._get_response(request)
+        response["Cache-Control"] = "no-store"
+        response["Content-Length"] = str(len(response.content))
+        return response
+
+    def _health(self) -> JsonResponse:
+        return JsonResponse(
+            {"status": "healthy", "service": settings.SERVICE_NAME, "version": settings.VERSION}
+        )
+
+    def _ready(self) -> JsonResponse:
+        asked = [(probe, probe.ask()) for probe in (self._database, self._cache)]
+        checks = {probe.name: probe.answers(answer) for probe, answer in asked}
+        # Without its cache the site is slow or limited; without its database it is not there.
+        ready = checks["database"]
+        return JsonResponse(
+            {"status": "ready" if ready else "unready", "checks": checks},
+            status=200 if ready else 503,
+        )

@@ -1,0 +1,54 @@
+"""The smallest proof that a service answers; each raises its client's own error if it does not."""
+
+import uuid
+from typing import Any
+
+from celery import current_app
+from django.core.cache import cache
+from django.db import connection
+
+
+def ping_database() -> None:
+    """Ask the database for nothing in particular.
+
+    Raises:
+        django.db.Error: If it doesn't answer.
+    """
+    connection.close_if_unusable_or_obsolete()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def ping_cache() -> None:
+    """Write a value and read it back.
+
+    Raises:
+        redis.RedisError: If the cache doesn't answer.
+        ValueError: If it answers with something else.
+    """
+    token = uuid.uuid4().hex
+    cache.set("ping", token, timeout=10)
+    if cache.get("ping") != token:
+        raise ValueError("the cache did not keep a value")
+
+
+def ping_broker() -> None:
+    """Connect to the broker.
+
+    Raises:
+        kombu.exceptions.OperationalError: If it can't be reached.
+        redis.RedisError: If it refuses.
+    """
+    with current_app.connection_for_write() as broker:
+        broker.connect()
+
+
+def ping_results() -> None:
+    """Connect to the store of results, if there is one.
+
+    Raises:
+        redis.RedisError: If it can't be reached or refuses.
+    """
+    backend: Any = current_app.backend
+    if current_app.conf.result_backend:
+        backend.client.ping()

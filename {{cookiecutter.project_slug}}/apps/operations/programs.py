@@ -1,0 +1,149 @@
+"""Celery's programs, worker and beat, with this project's start and heartbeat."""
+
+import logging
+import os
+import sys
+import time
+from typing import Any
+
+from celery import Celery, current_app, signals
+from celery.apps.beat import Beat
+from celery.apps.worker import Worker
+from celery.bootsteps import StartStopStep
+from celery.worker import WorkController
+from django.conf import settings
+from django.db import Error, connection
+
+from apps.operations import heartbeat
+from apps.operations.pings import ping_broker, ping_cache, ping_database, ping_results
+from apps.operations.redis_tls import CertificateError
+
+logger = logging.getLogger(__name__)
+
+# In seconds: how long a database that is just starting may take.
+DATABASE_PATIENCE = 30.0
+# In seconds: how often a worker touches its heartbeat.
+HEARTBEAT_INTERVAL = 10.0
+
+
+class Application(Celery):
+    """A Celery application whose ``worker`` and ``beat`` commands run the programs below."""
+
+    @property
+    def Worker(self) -> Any:  # noqa: N802 (Celery's name)
+        """The class that ``celery worker`` runs."""
+        return self.subclass_with_self(ProjectWorker)
+
+    @property
+    def Beat(self) -> Any:  # noqa: N802 (Celery's name)
+        """The class that ``celery beat`` runs."""
+        return self.subclass_with_self(ProjectBeat)
+
+
+class ProjectWorker(Worker):
+    """A worker that proves its services before it takes tasks, and logs instead of printing."""
+
+    def on_before_init(self, quiet: bool = True, **options: Any) -> None:
+        """Prepare, after Django was set up and before anything is started."""
+        prepare("worker")
+        super().on_before_init(quiet=True, **options)
+
+
+class ProjectBeat(Beat):
+    """A beat that proves its services before it ticks, and logs instead of printing."""
+
+    def __init__(self, quiet: bool = True, **options: Any) -> None:
+        super().__init__(quiet=True, **options)
+
+    def init_loader(self) -> None:
+        """Prepare as soon as Django is set up."""
+        super().init_loader()
+        prepare("beat")
+
+
+class HeartbeatStep(StartStopStep):
+    """Touches the worker's heartbeat from its event loop, so that a loop that hangs is noticed."""
+
+    requires = ("celery.worker.components:Timer",)
+
+    def start(self, parent: WorkController) -> None:
+        """Begin to touch the file."""
+        timer: Any = parent.timer
+        timer.call_repeatedly(HEARTBEAT_INTERVAL, heartbeat.beat, ("worker",))
+
+    def stop(self, parent: WorkController) -> None:
+        """Take the file away when the worker stops."""
+        heartbeat.stop("worker")
+
+
+@signals.worker_ready.connect
+def show_first_sign_of_life(**_: Any) -> None:
+    """Touch the heartbeat as soon as the worker takes tasks."""
+    heartbeat.beat("worker")
+
+
+@signals.setup_logging.connect
+def keep_django_logging(**_: Any) -> None:
+    """Leave level and handlers to ``LOGGING``; what a task prints becomes a log line too."""
+    current_app.log.redirect_stdouts("WARNING")  # type: ignore[arg-type]  # it takes a name
+
+
+def wait_for_database(patience: float = DATABASE_PATIENCE) -> None:
+    """Wait until the database answers.
+
+    Args:
+        patience: How long, in seconds.
+
+    Raises:
+        django.db.Error: The last error, if the database did not answer in time.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return ping_database()
+        except Error as error:
+            if time.monotonic() >= deadline:
+                raise
+            logger.warning("waiting for the database: %s", error)
+            time.sleep(1)
+
+
+def prepare(process: str) -> None:
+    """Log what a process works with, and stop it now if it could not work.
+
+    Args:
+        process: ``worker`` or ``beat``.
+
+    Raises:
+        SystemExit: If the database does not answer, or a Redis certificate is not verified.
+    """
+    database = connection.settings_dict
+    logger.info(
+        "%s is starting",
+        process,
+        extra={
+            "service": settings.SERVICE_NAME,
+            "version": settings.VERSION,
+            "settings": os.environ["DJANGO_SETTINGS_MODULE"],
+            "database_engine": database["ENGINE"],
+            "database_name": str(database["NAME"]),
+            "database_host": database["HOST"],
+            "broker": current_app.connection_for_write().as_uri(),
+        },
+    )
+    try:
+        wait_for_database()
+    except Error as error:
+        logger.critical("%s can't start: the database does not answer: %s", process, error)
+        sys.exit(1)
+    finally:
+        connection.close()
+    for name, ping in (("broker", ping_broker), ("results", ping_results), ("cache", ping_cache)):
+        try:
+            ping()
+        except CertificateError as error:
+            logger.critical("%s can't start: %s: %s", process, name, error)
+            sys.exit(1)
+        except Exception as error:
+            # It may come back; Celery goes on trying.
+            logger.warning("%s: %s does not answer: %s", process, name, error)

@@ -1,0 +1,44 @@
+"""How gunicorn serves the site. https://docs.gunicorn.org/en/stable/settings.html"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from {{ cookiecutter.project_slug }}.environment import Environment, start
+from {{ cookiecutter.project_slug }}.logs import FORMATS, LEVELS, logging_config
+
+env = Environment(os.environ)
+
+bind = f"0.0.0.0:{env.integer('PORT', default=8000, minimum=1)}"
+worker_class = "gthread"
+# Not derived from the number of processors: in a container that is the host's. Each worker and
+# thread may hold a database connection: workers x threads, and one more per worker for probes.
+workers = env.integer("WEB_CONCURRENCY", default=2, minimum=1)
+threads = env.integer("GUNICORN_THREADS", default=4, minimum=1)
+
+# In seconds. The platform's grace period must be longer than graceful_timeout.
+timeout = env.integer("GUNICORN_TIMEOUT", default=120, minimum=1)
+graceful_timeout = env.integer("GUNICORN_GRACEFUL_TIMEOUT", default=30, minimum=1)
+
+# Workers are replaced after so many requests, at different times, which bounds leaks.
+max_requests = env.integer("GUNICORN_MAX_REQUESTS", default=1000)
+max_requests_jitter = max_requests // 10
+
+# The heartbeat file of a worker must not wait for a disk.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+# It wants a writable home, and nothing here uses it.
+control_socket_disable = True
+
+logconfig_dict = logging_config(
+    env.choice("LOG_LEVEL", LEVELS, default="INFO"),
+    env.choice("LOG_FORMAT", FORMATS, default="json"),
+)
+# The path without its query, which may carry tokens.
+access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(B)s bytes %(M)s ms'
+
+env.complete()
+
+
+def on_starting(server: Any) -> None:
+    """If the settings are wrong, stop here with one message, and not in each worker again."""
+    start("production")

@@ -1,0 +1,47 @@
+"""What many tests need."""
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType
+
+import environ
+import pytest
+from django.core.cache import cache
+
+LoadSettings = Callable[..., ModuleType]
+
+SECRET_KEY = "0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+# What production needs, and no more.
+PRODUCTION = {
+    "SECRET_KEY": SECRET_KEY,
+    "ALLOWED_HOSTS": "{{ cookiecutter.domain_name }}",
+    "DATABASE_URL": "postgres://user:database-password@db.internal:5432/name",
+    "REDIS_URL": "redis://:broker-password@broker.internal:6379/0",
+    "EMAIL_HOST": "smtp.internal",
+}
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache() -> None:
+    cache.clear()
+
+
+@pytest.fixture
+def load_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoadSettings]:
+    """Load a settings module anew, with nothing but the variables given."""
+
+    def load(name: str, /, **variables: str) -> ModuleType:
+        package = "{{ cookiecutter.project_slug }}.settings"
+        variables["DJANGO_SETTINGS_MODULE"] = f"{package}.{name}"
+        monkeypatch.setattr(os, "environ", variables)
+        monkeypatch.setattr(environ.Env, "read_env", lambda path: None)
+        for module in [module for module in sys.modules if module.startswith(package)]:
+            monkeypatch.delitem(sys.modules, module)
+        return importlib.import_module(f"{package}.{name}")
+
+    yield load
+    logging.captureWarnings(capture=False)

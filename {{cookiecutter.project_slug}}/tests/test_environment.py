@@ -1,0 +1,288 @@
+"""Choosing the settings, and reading variables."""
+
+import os
+from pathlib import Path
+
+import pytest
+from django.conf import LazySettings
+from django.core.exceptions import ImproperlyConfigured
+
+from {{ cookiecutter.project_slug }} import environment
+from {{ cookiecutter.project_slug }}.environment import POSTGRESQL_SCHEMES, Environment
+
+from .conftest import SECRET_KEY
+
+
+def message(env: Environment) -> str:
+    """Return what the environment has to say about its variables."""
+    with pytest.raises(ImproperlyConfigured) as caught:
+        env.complete()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", environment.ENVIRONMENTS)
+def test_django_environment_picks_the_settings(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(os, "environ", {"DJANGO_ENVIRONMENT": name})
+    assert environment.select_settings("production").endswith(f".settings.{name}")
+    assert os.environ["DJANGO_SETTINGS_MODULE"].endswith(f".settings.{name}")
+
+
+@pytest.mark.parametrize("blank", [{}, {"DJANGO_ENVIRONMENT": " ", "DJANGO_SETTINGS_MODULE": ""}])
+def test_the_default_counts_when_nothing_is_set(
+    monkeypatch: pytest.MonkeyPatch, blank: dict[str, str]
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(blank))
+    assert environment.select_settings("production").endswith(".settings.production")
+
+
+def test_an_explicit_settings_module_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = {"DJANGO_ENVIRONMENT": "staging", "DJANGO_SETTINGS_MODULE": "elsewhere"}
+    monkeypatch.setattr(os, "environ", chosen)
+    assert environment.select_settings("production") == "elsewhere"
+
+
+def test_an_unknown_environment_stops_the_process_and_lists_the_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "environ", {"DJANGO_ENVIRONMENT": "prod"})
+    with pytest.raises(SystemExit, match=r"'prod'.*development, staging, production, testing"):
+        environment.start("production")
+
+
+def test_a_settings_module_that_does_not_exist_stops_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "environ", {"DJANGO_SETTINGS_MODULE": "config.settings.production"})
+    monkeypatch.setattr(environment, "settings", LazySettings())
+    with pytest.raises(SystemExit, match=r"'config\.settings\.production'.*no such module"):
+        environment.start("production")
+
+
+def test_a_package_missing_inside_the_settings_is_not_blamed_on_the_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "broken_settings.py").write_text("import not_installed")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(os, "environ", {"DJANGO_SETTINGS_MODULE": "broken_settings"})
+    monkeypatch.setattr(environment, "settings", LazySettings())
+    with pytest.raises(ModuleNotFoundError, match="not_installed"):
+        environment.start("production")
+
+
+def test_a_variable_may_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("value\n")
+    assert Environment({"NAME_FILE": str(tmp_path / "secret")}).text("NAME") == "value"
+
+
+def test_a_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
+    env = Environment({"NAME_FILE": str(tmp_path / "missing")})
+    assert env.text("NAME") == ""
+    assert f"NAME_FILE names {tmp_path / 'missing'}, which can't be read" in message(env)
+
+
+def test_a_variable_and_its_file_are_not_both_allowed() -> None:
+    env = Environment({"NAME": "value", "NAME_FILE": "/run/secrets/name"})
+    assert env.text("NAME") == "value"
+    assert "NAME and NAME_FILE are both set" in message(env)
+
+
+def test_blank_counts_as_missing_and_all_are_named_in_one_message() -> None:
+    env = Environment({"BLANK": "  ", "SET": "value"})
+    env.require("MISSING", "BLANK", "SET")
+    assert "Missing or blank: MISSING, BLANK." in message(env)
+
+
+def test_nothing_is_raised_when_all_is_well() -> None:
+    Environment({}).complete()
+
+
+@pytest.mark.parametrize(
+    ("value", "meaning"), [("true", True), ("ON", True), ("0", False), ("No", False), ("", True)]
+)
+def test_a_flag_is_read(value: str, meaning: bool) -> None:
+    assert Environment({"FLAG": value}).flag("FLAG", default=True) is meaning
+
+
+def test_a_flag_that_is_neither_is_a_problem() -> None:
+    env = Environment({"FLAG": "maybe"})
+    assert env.flag("FLAG", default=True) is True
+    assert "FLAG is 'maybe'; it must be true or false." in message(env)
+
+
+def test_a_number_is_read() -> None:
+    env = Environment({"NUMBER": "7"})
+    assert env.integer("NUMBER", default=3) == 7
+    assert env.integer("OTHER", default=3) == 3
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "9" * 10])
+def test_a_number_that_makes_no_sense_is_a_problem(value: str) -> None:
+    env = Environment({"NUMBER": value})
+    assert env.integer("NUMBER", default=3, minimum=1) == 3
+    assert f"NUMBER is {value!r}; it must be a whole number from 1." in message(env)
+
+
+def test_a_choice_is_read_in_any_case() -> None:
+    assert Environment({"LEVEL": "debug"}).choice("LEVEL", ("DEBUG", "INFO"), default="INFO") == (
+        "DEBUG"
+    )
+
+
+def test_an_unknown_choice_is_a_problem() -> None:
+    env = Environment({"LEVEL": "LOUD"})
+    assert env.choice("LEVEL", ("DEBUG", "INFO"), default="INFO") == "INFO"
+    assert "LEVEL is 'LOUD'; it must be one of DEBUG, INFO." in message(env)
+
+
+def test_items_are_separated_by_commas() -> None:
+    env = Environment({"ITEMS": " a, b,,c "})
+    assert env.items("ITEMS") == ["a", "b", "c"]
+    assert env.items("NONE", default=["x"]) == ["x"]
+
+
+def test_pairs_may_hold_the_separator_in_their_value() -> None:
+    assert Environment({"PAIRS": "a=1=, b=2"}).pairs("PAIRS") == {"a": "1=", "b": "2"}
+
+
+def test_a_broken_pair_is_told_by_its_place_only() -> None:
+    env = Environment({"PAIRS": "a=1,private"})
+    env.pairs("PAIRS")
+    assert "PAIRS: item 2 is not of the form key=value." in message(env)
+    assert "private" not in message(env)
+
+
+@pytest.mark.parametrize("key", ["short", "a" * 60, f"django-insecure-{SECRET_KEY}"])
+def test_a_weak_secret_key_is_a_problem_and_is_not_shown(key: str) -> None:
+    env = Environment({"SECRET_KEY": key})
+    env.secret_key()
+    assert "SECRET_KEY is too weak" in message(env)
+    assert key not in message(env)
+
+
+def test_hosts_are_read() -> None:
+    env = Environment({"ALLOWED_HOSTS": "example.com,.example.org,127.0.0.1,[::1]"})
+    assert env.hosts() == ["example.com", ".example.org", "127.0.0.1", "[::1]"]
+    env.complete()
+
+
+@pytest.mark.parametrize("host", ["*", "https://example.com", "example.com:443", "example.com/"])
+def test_hosts_that_are_none_are_a_problem(host: str) -> None:
+    env = Environment({"ALLOWED_HOSTS": host})
+    env.hosts()
+    assert "ALLOWED_HOSTS holds" in message(env)
+
+
+@pytest.mark.parametrize("scheme", POSTGRESQL_SCHEMES)
+def test_the_database_comes_from_its_url(scheme: str) -> None:
+    url = f"{scheme}://user:p%40ss@host:6432/name?sslmode=require"
+    assert Environment({"DATABASE_URL": url}).database(POSTGRESQL_SCHEMES) == {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": "name",
+        "USER": "user",
+        "PASSWORD": "p@ss",
+        "HOST": "host",
+        "PORT": 6432,
+        "OPTIONS": {"sslmode": "require"},
+    }
+
+
+def test_the_database_comes_from_five_variables() -> None:
+    parts = {"DB_NAME": "name", "DB_USER": "user", "DB_PASSWORD": "p@ss:/", "DB_HOST": "host"}
+    assert Environment(parts).database(POSTGRESQL_SCHEMES) == {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": "name",
+        "USER": "user",
+        "PASSWORD": "p@ss:/",
+        "HOST": "host",
+        "PORT": 5432,
+    }
+
+
+def test_missing_parts_of_the_database_are_named() -> None:
+    env = Environment({"DB_NAME": "name", "DB_HOST": "host"})
+    env.database(POSTGRESQL_SCHEMES)
+    assert "Missing or blank: DB_USER, DB_PASSWORD." in message(env)
+
+
+def test_no_variable_is_no_database() -> None:
+    env = Environment({})
+    assert env.database(POSTGRESQL_SCHEMES) == {}
+    env.complete()
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("foo", "is no URL"),
+        ("sqlite:///db.sqlite3", "has the scheme 'sqlite'"),
+        ("mysql://user:private@host/name", "has the scheme 'mysql'"),
+        ("postgres://user:private@host:port/name", "can't be read"),
+        ("postgres://user:private@host:5432", "names no database"),
+    ],
+)
+def test_a_database_url_that_can_not_be_used_is_a_problem(url: str, problem: str) -> None:
+    env = Environment({"DATABASE_URL": url})
+    assert env.database(POSTGRESQL_SCHEMES) == {}
+    assert f"DATABASE_URL {problem}" in message(env)
+    assert "private" not in message(env)
+
+
+@pytest.mark.parametrize(
+    ("url", "read"),
+    [
+        ("redis://host:6379", "redis://host:6379"),
+        ("rediss://:pw@host:6379/0", "rediss://:pw@host:6379/0"),
+        ("rediss://host/0?ssl_cert_reqs=CERT_REQUIRED", "rediss://host/0"),
+        ("rediss://host/0?ssl_cert_reqs=required&a=b", "rediss://host/0?a=b"),
+    ],
+)
+def test_a_redis_url_is_read_without_its_tls_options(url: str, read: str) -> None:
+    env = Environment({"REDIS_URL": url})
+    assert env.redis_url("REDIS_URL") == read
+    env.complete()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://x", "not a url", "127.0.0.1:6379", "redis://", "redis://[", "redis://h:0/0"]
+)
+def test_a_redis_url_that_is_none_is_a_problem(url: str) -> None:
+    env = Environment({"REDIS_URL": url})
+    assert env.redis_url("REDIS_URL", default="default") == "default"
+    assert "REDIS_URL can't be used: it must look like redis://" in message(env)
+
+
+def test_a_redis_database_is_a_number() -> None:
+    env = Environment({"REDIS_URL": "redis://host:6379/first"})
+    env.redis_url("REDIS_URL")
+    assert "REDIS_URL must end in the number of a database" in message(env)
+
+
+def test_verification_can_not_be_turned_off_in_the_url_alone() -> None:
+    env = Environment({"REDIS_URL": "rediss://host/0?ssl_cert_reqs=none"})
+    assert env.redis_url("REDIS_URL") == "rediss://host/0"
+    assert "set REDIS_TLS_VERIFY=false to say you mean it" in message(env)
+
+
+def test_verification_can_be_turned_off_on_purpose() -> None:
+    env = Environment(
+        {"REDIS_URL": "rediss://host/0?ssl_cert_reqs=none", "REDIS_TLS_VERIFY": "false"}
+    )
+    assert env.redis_url("REDIS_URL") == "rediss://host/0"
+    assert env.redis_tls() == {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
+    env.complete()
+
+
+def test_redis_is_verified_by_default() -> None:
+    assert Environment({}).redis_tls() == {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+
+
+def test_redis_is_verified_with_a_private_ca(tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    path.write_text("certificate")
+    assert Environment({"REDIS_CA_FILE": str(path)}).redis_tls()["ssl_ca_certs"] == str(path)
+
+
+def test_a_ca_file_that_is_not_there_is_a_problem() -> None:
+    env = Environment({"REDIS_CA_FILE": "/missing/ca.pem"})
+    env.redis_tls()
+    assert "REDIS_CA_FILE names /missing/ca.pem, and there is no such file." in message(env)

@@ -1,0 +1,463 @@
+"""Checks, doctor, release, alerts and the start of worker and beat."""
+
+import json
+import logging
+import smtplib
+import ssl
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+import redis
+from celery import current_app, shared_task
+from celery.apps.beat import Beat
+from celery.apps.worker import Worker
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.core import mail
+from django.core.cache import cache
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection
+from django.test import Client, override_settings
+from django.utils import timezone
+
+from apps.accounts.models import User
+from apps.operations import checks, heartbeat, pings, programs
+from apps.operations.alerts import send_alert
+from apps.operations.apps import OperationsConfig
+from apps.operations.beat import Scheduler
+from apps.operations.failures import argument_names, report_failure
+from apps.operations.management.commands import release
+from apps.operations.models import Heartbeat
+from apps.operations.redis_tls import CertificateError, ConnectionPool, SSLConnection
+from apps.operations.tasks import clear_expired_sessions, record_heartbeat
+
+RECIPIENT = "operator@{{ cookiecutter.domain_name }}"
+
+
+@shared_task
+def divide(dividend: int, divisor: int = 1) -> float:
+    """Be a task that may fail."""
+    return dividend / divisor
+
+
+def refuse(*_: Any, **__: Any) -> None:
+    """Be a service that is not there."""
+    raise ConnectionError("refused\nby the test")
+
+
+def do_nothing(*_: Any, **__: Any) -> None:
+    """Be a service that is there."""
+
+
+def run_doctor(*arguments: str) -> tuple[int, str]:
+    """Return the exit code and the output of doctor."""
+    output = StringIO()
+    try:
+        call_command("doctor", *arguments, stdout=output, no_color=True)
+    except SystemExit as end:
+        return int(str(end.code)), output.getvalue()
+    return 0, output.getvalue()
+
+
+@pytest.fixture
+def _healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "check_configuration", list)
+    monkeypatch.setattr(checks, "ping_broker", do_nothing)
+    healthy = tuple(
+        checks.Check("configuration", list) if check.name == "configuration" else check
+        for check in checks.CHECKS
+    )
+    monkeypatch.setattr(checks, "CHECKS", healthy)
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_healthy")
+def test_doctor_finds_nothing_on_a_healthy_system() -> None:
+    code, output = run_doctor()
+    assert code == 0
+    assert output.splitlines() == [f"ok       {check.name}" for check in checks.CHECKS]
+    assert not Heartbeat.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_healthy")
+def test_doctor_names_a_problem_in_one_line_and_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "ping_broker", refuse)
+    code, output = run_doctor()
+    assert code == 1
+    assert "PROBLEM  broker: does not answer (refused by the test): is CELERY_BROKER_URL" in output
+    assert "skipped  round trip: broker must pass first" in output
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_healthy")
+def test_doctor_speaks_json() -> None:
+    code, output = run_doctor("--json")
+    assert code == 0
+    report = json.loads(output)
+    assert report["healthy"] is True
+    assert {"check": "database", "problems": [], "skipped": None} in report["results"]
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_healthy")
+def test_doctor_waits_until_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "ping_broker", refuse)
+
+    def recover(seconds: float) -> None:
+        monkeypatch.setattr(checks, "ping_broker", do_nothing)
+
+    monkeypatch.setattr("time.sleep", recover)
+    assert run_doctor("--wait", "60")[0] == 0
+
+
+@pytest.mark.django_db
+def test_the_configuration_check_reports_what_django_finds() -> None:
+    with override_settings(ALLOWED_HOSTS=[], DEBUG=False):
+        problems = checks.check_configuration()
+    assert any("security.W020" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("check", "ping"),
+    [
+        (checks.check_database, "ping_database"),
+        (checks.check_cache, "ping_cache"),
+        (checks.check_broker, "ping_broker"),
+    ],
+)
+def test_a_service_that_is_not_there_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, check: Callable[[], list[str]], ping: str
+) -> None:
+    monkeypatch.setattr(checks, ping, refuse)
+    [problem] = check()
+    assert "refused by the test" in problem
+
+
+@pytest.mark.django_db
+def test_pending_migrations_are_a_problem() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM django_migrations WHERE app = 'operations'")
+    [problem] = checks.check_migrations()
+    assert "operations.0001_initial" in problem
+    assert "manage.py release" in problem
+
+
+@pytest.mark.django_db
+def test_a_task_that_nobody_runs_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "ROUND_TRIP_TIMEOUT", 0.1)
+    monkeypatch.setattr(record_heartbeat, "apply_async", do_nothing)
+    [problem] = checks.check_round_trip()
+    assert "queue maintenance" in problem
+
+
+def test_a_cache_that_keeps_nothing_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "set", do_nothing)
+    with pytest.raises(ValueError, match="did not keep"):
+        pings.ping_cache()
+
+
+def test_broker_and_results_are_pinged(monkeypatch: pytest.MonkeyPatch) -> None:
+    pings.ping_broker()
+    pings.ping_results()
+    monkeypatch.setattr(current_app.conf, "result_backend", "cache+memory://")
+    monkeypatch.setattr(pings, "current_app", FakeResults())
+    with pytest.raises(ConnectionError, match="refused"):
+        pings.ping_results()
+
+
+class FakeResults:
+    """An application whose store of results is not there."""
+
+    class conf:  # noqa: N801 (Celery's name)
+        """Its configuration."""
+
+        result_backend = "redis://"
+
+    class backend:  # noqa: N801 (Celery's name)
+        """Its store."""
+
+        class client:  # noqa: N801 (Celery's name)
+            """Its client."""
+
+            ping = staticmethod(refuse)
+
+
+@pytest.mark.django_db
+def test_release_checks_migrates_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(release, "call_command", lambda name, **_: called.append(name))
+    output = StringIO()
+    call_command("release", stdout=output, no_color=True)
+    assert called == ["check", "migrate"]
+    assert f"Released {settings.VERSION}." in output.getvalue()
+
+
+class FakePostgreSQL:
+    """A database whose advisory lock is held by others for some tries."""
+
+    vendor = "postgresql"
+
+    def __init__(self, refusals: int) -> None:
+        self.refusals = refusals
+        self.statements: list[str] = []
+
+    def cursor(self) -> "FakePostgreSQL":
+        return self
+
+    def __enter__(self) -> "FakePostgreSQL":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def execute(self, statement: str, _: list[int]) -> None:
+        self.statements.append(statement)
+
+    def fetchone(self) -> tuple[bool]:
+        self.refusals -= 1
+        return (self.refusals < 0,)
+
+
+def test_a_release_waits_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    database = FakePostgreSQL(refusals=1)
+    monkeypatch.setattr(release, "connection", database)
+    monkeypatch.setattr("time.sleep", do_nothing)
+    command = release.Command(stdout=StringIO())
+    with command._lock(60):
+        assert len(database.statements) == 2
+    assert "pg_advisory_unlock" in database.statements[-1]
+
+
+def test_a_release_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(release, "connection", FakePostgreSQL(refusals=1000))
+    lock = release.Command(stdout=StringIO())._lock(0)
+    with pytest.raises(CommandError, match="held the lock"):
+        lock.__enter__()
+
+
+@pytest.mark.django_db
+def test_a_heartbeat_is_one_row() -> None:
+    record_heartbeat.delay("beat")
+    record_heartbeat.delay("beat")
+    [row] = Heartbeat.objects.all()
+    assert str(row) == "beat"
+
+
+@pytest.mark.django_db
+def test_expired_sessions_are_deleted() -> None:
+    now = timezone.now()
+    Session.objects.create(session_key="old", expire_date=now - timedelta(days=1))
+    Session.objects.create(session_key="new", expire_date=now + timedelta(days=1))
+    clear_expired_sessions.delay()
+    assert [session.session_key for session in Session.objects.all()] == ["new"]
+
+
+@override_settings(ALERT_RECIPIENTS=[RECIPIENT])
+def test_a_task_that_fails_names_its_arguments_but_not_their_values(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    divide.apply((4242,), {"divisor": 0}, throw=False)
+    [record] = [record for record in caplog.records if record.name == "apps.operations.failures"]
+    assert record.argument_names == ["dividend", "divisor"]  # type: ignore[attr-defined]
+    assert "4242" not in record.getMessage()
+    [alert] = mail.outbox
+    assert alert.to == [RECIPIENT]
+    assert "dividend, divisor" in alert.body
+    assert "4242" not in alert.body
+
+
+def test_arguments_that_do_not_fit_are_named_by_position() -> None:
+    assert argument_names(divide, (1, 2, 3), {"more": 4}) == ["#1", "#2", "#3", "more"]
+
+
+@override_settings(ALERT_RECIPIENTS=[RECIPIENT])
+def test_the_same_alert_is_sent_once() -> None:
+    for _ in range(3):
+        report_failure(
+            sender=divide, task_id="1", exception=ZeroDivisionError(), args=(), kwargs={}
+        )
+    assert len(mail.outbox) == 1
+
+
+def test_nobody_is_alerted_without_recipients() -> None:
+    send_alert("subject", "body")
+    assert mail.outbox == []
+
+
+@override_settings(ALERT_RECIPIENTS=[RECIPIENT])
+def test_an_alert_is_sent_without_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "add", refuse)
+    send_alert("subject", "body")
+    assert len(mail.outbox) == 1
+
+
+@override_settings(ALERT_RECIPIENTS=[RECIPIENT])
+def test_an_alert_that_can_not_be_sent_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> None:
+        raise smtplib.SMTPServerDisconnected
+
+    monkeypatch.setattr(mail.EmailMessage, "send", fail)
+    send_alert("subject", "body")
+    assert "'subject' could not be sent" in caplog.text
+
+
+@pytest.mark.django_db
+def test_a_process_says_what_it_works_with(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(connection, "close", do_nothing)
+    monkeypatch.setattr(programs, "ping_cache", refuse)
+    programs.prepare("worker")
+    [record] = [record for record in caplog.records if record.message == "worker is starting"]
+    assert record.database_engine == connection.settings_dict["ENGINE"]  # type: ignore[attr-defined]
+    assert "cache does not answer: refused" in caplog.text
+
+
+def test_a_process_without_database_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise OperationalError("refused")
+
+    clock = iter(range(0, 1000, 20))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("time.sleep", do_nothing)
+    monkeypatch.setattr(connection, "close", do_nothing)
+    monkeypatch.setattr(programs, "ping_database", fail)
+    with pytest.raises(SystemExit):
+        programs.prepare("beat")
+    assert "waiting for the database: refused" in caplog.text
+    assert "beat can't start: the database does not answer: refused" in caplog.text
+
+
+@pytest.mark.django_db
+def test_a_process_does_not_start_with_an_unverified_broker(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise CertificateError("set REDIS_CA_FILE")
+
+    monkeypatch.setattr(connection, "close", do_nothing)
+    monkeypatch.setattr(programs, "ping_broker", fail)
+    with pytest.raises(SystemExit):
+        programs.prepare("worker")
+    assert "worker can't start: broker: set REDIS_CA_FILE" in caplog.text
+
+
+def test_worker_and_beat_prepare_and_print_no_banner(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[str] = []
+    options: dict[str, Any] = {}
+    monkeypatch.setattr(programs, "prepare", prepared.append)
+    monkeypatch.setattr(Worker, "on_before_init", lambda self, **given: options.update(given))
+    monkeypatch.setattr(Beat, "init_loader", do_nothing)
+    worker_class = current_app.Worker
+    worker_class.on_before_init(worker_class.__new__(worker_class))
+    beat: Any = current_app.Beat()
+    beat.init_loader()
+    assert prepared == ["worker", "beat"]
+    assert options["quiet"] is True
+    assert beat.quiet is True
+
+
+def test_the_worker_touches_its_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(heartbeat, "beat", seen.append)
+    monkeypatch.setattr(heartbeat, "stop", lambda process: seen.append(f"{process} stopped"))
+
+    class Parent:
+        """A worker with a timer that runs at once."""
+
+        class timer:  # noqa: N801 (Celery's name)
+            """Its timer."""
+
+            @staticmethod
+            def call_repeatedly(interval: float, function: Any, args: Any) -> None:
+                function(*args)
+
+    step = programs.HeartbeatStep(Parent)
+    step.start(Parent)  # type: ignore[arg-type]
+    programs.show_first_sign_of_life()
+    step.stop(Parent)  # type: ignore[arg-type]
+    assert seen == ["worker", "worker", "worker stopped"]
+
+
+def test_what_tasks_print_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    levels: list[str] = []
+    monkeypatch.setattr(current_app.log, "redirect_stdouts", levels.append)
+    programs.keep_django_logging()
+    assert levels == ["WARNING"]
+
+
+def test_beat_touches_its_heartbeat_at_each_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(heartbeat, "beat", seen.append)
+    monkeypatch.setattr(heartbeat, "stop", lambda process: seen.append(f"{process} stopped"))
+    base = Scheduler.__mro__[1]
+    monkeypatch.setattr(base, "tick", lambda self: 5.0)
+    monkeypatch.setattr(base, "close", do_nothing)
+    scheduler = Scheduler.__new__(Scheduler)
+    assert scheduler.tick() == 5.0
+    scheduler.close()
+    assert seen == ["beat", "beat stopped"]
+
+
+def test_a_certificate_that_is_not_verified_names_the_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: object) -> None:
+        try:
+            raise ssl.SSLCertVerificationError(1, "self-signed certificate")
+        except ssl.SSLCertVerificationError as error:
+            error.verify_message = "self-signed certificate"
+            raise redis.ConnectionError("failed") from error
+
+    monkeypatch.setattr(redis.SSLConnection, "connect", fail)
+    with pytest.raises(CertificateError, match=r"broker:6379.*self-signed.*REDIS_CA_FILE"):
+        SSLConnection(host="broker", port=6379).connect()
+
+
+def test_another_failure_to_connect_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise redis.ConnectionError("refused")
+
+    monkeypatch.setattr(redis.SSLConnection, "connect", fail)
+    with pytest.raises(redis.ConnectionError, match="refused"):
+        SSLConnection(host="broker", port=6379).connect()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "connection_class"), [("rediss", SSLConnection), ("redis", redis.Connection)]
+)
+def test_the_cache_connects_as_its_url_says(scheme: str, connection_class: type[Any]) -> None:
+    pool = ConnectionPool.from_url(f"{scheme}://broker:6379/0")
+    assert pool.connection_class is connection_class
+
+
+@pytest.mark.parametrize(("requirement", "warnings"), [("none", 1), ("required", 0)])
+def test_verification_turned_off_is_logged(
+    caplog: pytest.LogCaptureFixture, requirement: str, warnings: int
+) -> None:
+    config = OperationsConfig.create("apps.operations")
+    with override_settings(REDIS_TLS={"ssl_cert_reqs": requirement}):
+        config.ready()
+    assert caplog.text.count("REDIS_TLS_VERIFY is off") == warnings
+
+
+@pytest.mark.django_db
+def test_heartbeats_are_shown_in_the_admin_and_not_edited(client: Client) -> None:
+    administrator = User.objects.create_superuser(username=uuid.uuid4().hex)
+    client.force_login(administrator)
+    record_heartbeat.delay("beat")
+    row = Heartbeat.objects.get()
+    assert client.get("/admin/operations/heartbeat/").status_code == 200
+    assert client.get("/admin/operations/heartbeat/add/").status_code == 403
+    page = client.get(f"/admin/operations/heartbeat/{row.pk}/change/")
+    assert b'name="_save"' not in page.content

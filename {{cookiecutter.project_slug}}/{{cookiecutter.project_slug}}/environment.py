@@ -1,0 +1,375 @@
+"""Choosing the settings module, and reading variables so that one message names every problem.
+
+Imports no settings: manage.py, wsgi.py, asgi.py and celery.py call :func:`start` or
+:func:`select_settings` first, the settings modules read their values through :class:`Environment`.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import environ
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+ENVIRONMENTS = ("development", "staging", "production", "testing")
+POSTGRESQL_SCHEMES = ("postgres", "postgresql")
+DATABASE_PARTS = ("DB_NAME", "DB_USER", "DB_PASSWORD", "DB_HOST")
+
+TRUE = ("1", "true", "yes", "on")
+FALSE = ("0", "false", "no", "off")
+
+# Django's own limits, checked by security.W009.
+SECRET_KEY_LENGTH = 50
+SECRET_KEY_UNIQUE_CHARACTERS = 5
+
+
+def select_settings(default: str) -> str:
+    """Choose the settings module and put it into ``DJANGO_SETTINGS_MODULE``.
+
+    An explicit ``DJANGO_SETTINGS_MODULE`` wins, then ``DJANGO_ENVIRONMENT``, then the default.
+
+    Args:
+        default: The environment to use when neither variable is set, one of ``ENVIRONMENTS``.
+
+    Returns:
+        The dotted name of the settings module.
+
+    Raises:
+        ImproperlyConfigured: If ``DJANGO_ENVIRONMENT`` names no environment.
+    """
+    module = os.environ.get("DJANGO_SETTINGS_MODULE", "").strip()
+    if not module:
+        name = os.environ.get("DJANGO_ENVIRONMENT", "").strip() or default
+        if name not in ENVIRONMENTS:
+            raise ImproperlyConfigured(
+                f"DJANGO_ENVIRONMENT is {name!r}; it must be one of {', '.join(ENVIRONMENTS)}."
+            )
+        module = f"{__package__}.settings.{name}"
+    os.environ["DJANGO_SETTINGS_MODULE"] = module
+    return module
+
+
+def start(default: str) -> None:
+    """Choose and load the settings; a process that can't is stopped with the message alone.
+
+    Args:
+        default: The environment to use when the variables choose none.
+
+    Raises:
+        SystemExit: With the message, if the settings can't be chosen or loaded.
+    """
+    try:
+        module = select_settings(default)
+        try:
+            _ = settings.INSTALLED_APPS
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                raise
+            raise ImproperlyConfigured(
+                f"DJANGO_SETTINGS_MODULE is {module!r}, and there is no such module; "
+                f"leave it unset and set DJANGO_ENVIRONMENT to one of {', '.join(ENVIRONMENTS)}."
+            ) from error
+    except ImproperlyConfigured as error:
+        sys.exit(str(error))
+
+
+class Environment:
+    """Reads typed variables and remembers each problem, so that they can be reported together.
+
+    A blank variable counts as missing. Every variable may come as ``NAME_FILE`` instead, the path
+    of a file that holds the value (Docker secrets). A value that can't be used is replaced by a
+    harmless one, and :meth:`complete` raises.
+    """
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        self._missing: list[str] = []
+        self._wrong: list[str] = []
+
+    def reject(self, problem: str) -> None:
+        """Add a problem to the message.
+
+        Args:
+            problem: A sentence that names the variable, what is wrong and what would be right.
+        """
+        self._wrong.append(problem)
+
+    def require(self, *names: str) -> None:
+        """Demand that variables are set and not blank.
+
+        Args:
+            names: The names of the variables.
+        """
+        self._missing += [name for name in names if not self.text(name)]
+
+    def complete(self) -> None:
+        """Report all problems at once, with the process and the settings module that they stop.
+
+        Raises:
+            ImproperlyConfigured: If a variable is missing, blank or wrong.
+        """
+        problems = list(dict.fromkeys(self._wrong))
+        if self._missing:
+            names = ", ".join(dict.fromkeys(self._missing))
+            problems.insert(0, f"Missing or blank: {names}.")
+        if problems:
+            process = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+            raise ImproperlyConfigured(
+                f"{process} can't start with {os.environ.get('DJANGO_SETTINGS_MODULE')}:\n"
+                + "\n".join(f"  - {problem}" for problem in problems)
+                + "\nEvery variable is explained in .env.example."
+            )
+
+    def text(self, name: str, default: str = "") -> str:
+        """Read a variable as text without surrounding white space.
+
+        Args:
+            name: The name of the variable.
+            default: What a missing or blank variable stands for.
+
+        Returns:
+            The value, the content of the file that ``NAME_FILE`` names, or the default.
+        """
+        value = self._variables.get(name, "").strip()
+        path = self._variables.get(f"{name}_FILE", "").strip()
+        if value and path:
+            self.reject(f"{name} and {name}_FILE are both set; set one of them.")
+        if path and not value:
+            try:
+                value = Path(path).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                self.reject(f"{name}_FILE names {path}, which can't be read: {error}.")
+        return value or default
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """Read a variable as yes or no; anything else is a problem.
+
+        Args:
+            name: The name of the variable.
+            default: What a missing or blank variable stands for.
+
+        Returns:
+            The value.
+        """
+        value = self.text(name).lower()
+        if value and value not in TRUE + FALSE:
+            self.reject(f"{name} is {value!r}; it must be true or false.")
+        return value in TRUE if value in TRUE + FALSE else default
+
+    def integer(self, name: str, *, default: int, minimum: int = 0) -> int:
+        """Read a variable as a whole number.
+
+        Args:
+            name: The name of the variable.
+            default: What a missing or blank variable stands for.
+            minimum: The smallest number that makes sense.
+
+        Returns:
+            The number.
+        """
+        value = self.text(name)
+        if not value:
+            return default
+        if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) < minimum:
+            self.reject(f"{name} is {value!r}; it must be a whole number from {minimum}.")
+            return default
+        return int(value)
+
+    def choice(self, name: str, choices: Iterable[str], *, default: str) -> str:
+        """Read a variable as one of some words, in any case.
+
+        Args:
+            name: The name of the variable.
+            choices: The words.
+            default: What a missing or blank variable stands for.
+
+        Returns:
+            The word as it stands in ``choices``.
+        """
+        value = self.text(name, default)
+        for choice in choices:
+            if choice.lower() == value.lower():
+                return choice
+        self.reject(f"{name} is {value!r}; it must be one of {', '.join(choices)}.")
+        return default
+
+    def items(self, name: str, *, default: Iterable[str] = ()) -> list[str]:
+        """Read a variable as a list, separated by commas.
+
+        Args:
+            name: The name of the variable.
+            default: What a missing or blank variable stands for.
+
+        Returns:
+            The items without white space around them and without blank ones.
+        """
+        items = [item.strip() for item in self.text(name).split(",")]
+        return [item for item in items if item] or list(default)
+
+    def pairs(self, name: str) -> dict[str, str]:
+        """Read a variable as ``key=value`` pairs, separated by commas.
+
+        Args:
+            name: The name of the variable.
+
+        Returns:
+            The pairs; a value may itself hold ``=``.
+        """
+        pairs = {}
+        for position, item in enumerate(self.items(name), start=1):
+            key, _, value = item.partition("=")
+            if not key.strip() or not value.strip():
+                # The item may be a secret, so only its place is told.
+                self.reject(f"{name}: item {position} is not of the form key=value.")
+            pairs[key.strip()] = value.strip()
+        return pairs
+
+    def secret_key(self, name: str = "SECRET_KEY") -> str:
+        """Read Django's secret key and hold it to Django's limits.
+
+        Args:
+            name: The name of the variable.
+
+        Returns:
+            The key.
+        """
+        key = self.text(name)
+        if key and (
+            len(key) < SECRET_KEY_LENGTH
+            or len(set(key)) < SECRET_KEY_UNIQUE_CHARACTERS
+            or key.startswith("django-insecure-")
+        ):
+            self.reject(
+                f"{name} is too weak: it needs at least {SECRET_KEY_LENGTH} random characters, as "
+                "from python -c 'import secrets; print(secrets.token_urlsafe(64))'."
+            )
+        return key
+
+    def hosts(self, name: str = "ALLOWED_HOSTS") -> list[str]:
+        """Read the host names that the site answers to.
+
+        Args:
+            name: The name of the variable.
+
+        Returns:
+            The host names; a leading dot stands for all subdomains.
+        """
+        hosts = self.items(name)
+        for host in hosts:
+            if host == "*":
+                self.reject(
+                    f"{name} holds *, which accepts forged Host headers; name the hosts "
+                    "(health probes need no entry)."
+                )
+            elif not re.fullmatch(r"\.?[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]", host):
+                self.reject(
+                    f"{name} holds {host!r}; it takes host names without scheme, port or path."
+                )
+        return hosts
+
+    def database(self, schemes: Iterable[str]) -> dict[str, Any]:
+        """Read the database from ``DATABASE_URL``, or from ``DB_NAME``, ``DB_USER``, ....
+
+        Args:
+            schemes: The URL schemes that are allowed.
+
+        Returns:
+            An entry for ``DATABASES``, empty when no variable is set or one is wrong.
+        """
+        url = self.text("DATABASE_URL")
+        parts = {name: self.text(name) for name in DATABASE_PARTS}
+        port = self.integer("DB_PORT", default=5432, minimum=1)
+        if url:
+            return self._database_url(url, tuple(schemes))
+        if not any(parts.values()):
+            return {}
+        self.require(*DATABASE_PARTS)
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": parts["DB_NAME"],
+            "USER": parts["DB_USER"],
+            "PASSWORD": parts["DB_PASSWORD"],
+            "HOST": parts["DB_HOST"],
+            "PORT": port,
+        }
+
+    def _database_url(self, url: str, schemes: tuple[str, ...]) -> dict[str, Any]:
+        example = "postgres://user:password@host:5432/name"
+        scheme = url.partition("://")[0] if "://" in url else ""
+        if scheme not in schemes:
+            found = f"has the scheme {scheme!r}" if scheme else "is no URL"
+            self.reject(
+                f"DATABASE_URL {found}; {' and '.join(schemes)} are allowed, as in {example}."
+            )
+            return {}
+        try:
+            database: dict[str, Any] = environ.Env.db_url_config(url)
+        except ValueError:
+            self.reject(
+                f"DATABASE_URL can't be read; it must look like {example}, with special "
+                "characters in user and password percent-encoded."
+            )
+            return {}
+        if scheme in POSTGRESQL_SCHEMES and not database["NAME"]:
+            self.reject(f"DATABASE_URL names no database; it must look like {example}.")
+            return {}
+        return database
+
+    def redis_url(self, name: str, default: str = "") -> str:
+        """Read the URL of a Redis-compatible server and take the TLS options out of it.
+
+        Whether the certificate is verified is decided in one place, :meth:`redis_tls`: the three
+        clients (Celery's broker, its result store, Django's cache) read ``ssl_cert_reqs`` in a URL
+        in three ways, and one of them connects unverified without it.
+
+        Args:
+            name: The name of the variable.
+            default: What a missing or blank variable stands for.
+
+        Returns:
+            The URL without ``ssl_cert_reqs``, or the default.
+        """
+        url = self.text(name)
+        if not url:
+            return default
+        example = "redis://:password@host:6379/0 or rediss://:password@host:6379/0"
+        try:
+            parts = urlsplit(url)
+            usable = bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable or parts.scheme not in ("redis", "rediss"):
+            self.reject(f"{name} can't be used: it must look like {example}.")
+            return default
+        if not re.fullmatch(r"/?|/[0-9]+", parts.path):
+            self.reject(f"{name} must end in the number of a database, as in {example}.")
+            return default
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        verification = options.pop("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+        if verification != "required" and self.flag("REDIS_TLS_VERIFY", default=True):
+            self.reject(
+                f"{name} turns the verification of certificates off (ssl_cert_reqs); give the "
+                "server's CA in REDIS_CA_FILE, or set REDIS_TLS_VERIFY=false to say you mean it."
+            )
+        return urlunsplit(parts._replace(query=urlencode(options)))
+
+    def redis_tls(self) -> dict[str, Any]:
+        """Read how a ``rediss://`` server is verified.
+
+        Returns:
+            Keyword arguments that Celery, kombu and redis-py all understand.
+        """
+        path = self.text("REDIS_CA_FILE")
+        if path and not Path(path).is_file():
+            self.reject(f"REDIS_CA_FILE names {path}, and there is no such file.")
+        if not self.flag("REDIS_TLS_VERIFY", default=True):
+            return {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
+        tls: dict[str, Any] = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+        if path:
+            tls["ssl_ca_certs"] = path
+        return tls

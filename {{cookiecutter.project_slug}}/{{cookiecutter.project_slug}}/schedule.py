@@ -1,0 +1,27 @@
+"""The periodic tasks, in one list.
+
+A crontab is read in ``TIME_ZONE``. Anything rarer than a few minutes should be a crontab: an
+interval counts from the scheduler's start.
+"""
+
+from datetime import timedelta
+
+from celery.schedules import crontab
+
+from apps.operations.schedule import PeriodicTask
+
+SCHEDULE = (
+    PeriodicTask(
+        name="heartbeat",
+        task="apps.operations.tasks.record_heartbeat",
+        schedule=timedelta(minutes=1),
+        args=("beat",),
+        expires=timedelta(minutes=1),
+    ),
+    PeriodicTask(
+        name="clear-expired-sessions",
+        task="apps.operations.tasks.clear_expired_sessions",
+        schedule=crontab(hour="3", minute="30"),
+        expires=timedelta(hours=12),
+    ),
+)

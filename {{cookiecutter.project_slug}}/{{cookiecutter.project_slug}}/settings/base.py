@@ -1,0 +1,257 @@
+"""Settings that all environments share. The others import them and change what differs.
+
+https://docs.djangoproject.com/en/5.2/ref/settings/
+https://docs.celeryq.dev/en/stable/userguide/configuration.html
+"""
+
+import os
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from kombu import Queue
+
+from ..environment import POSTGRESQL_SCHEMES, Environment
+from ..logs import FORMATS, LEVELS, logging_config
+from ..schedule import SCHEDULE
+
+BASE_DIR = Path(__file__).resolve().parent.parent.parent
+
+env = Environment(os.environ)
+
+# The service
+SERVICE_NAME = "{{ cookiecutter.project_slug }}"
+VERSION: str = tomllib.loads((BASE_DIR / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+
+# Core
+DEBUG = False
+SECRET_KEY = env.text("SECRET_KEY")
+SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
+ALLOWED_HOSTS = env.hosts()
+ROOT_URLCONF = "{{ cookiecutter.project_slug }}.urls"
+WSGI_APPLICATION = "{{ cookiecutter.project_slug }}.wsgi.application"
+ASGI_APPLICATION = "{{ cookiecutter.project_slug }}.asgi.application"
+TASK_APPLICATION = "{{ cookiecutter.project_slug }}.celery.app"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+{%- if cookiecutter.scheduler == "database" %}
+    "django_celery_beat",
+{%- endif %}
+    "apps.accounts",
+    "apps.notifications",
+    "apps.operations",
+]
+
+MIDDLEWARE = [
+    # First, so that a probe is answered whatever its Host header, without TLS or a session.
+    "apps.operations.middleware.HealthMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# Accounts
+AUTH_USER_MODEL = "accounts.User"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "home"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+ADMIN_PATH = "admin/"
+
+# Database: empty until a variable names one, which each environment decides about.
+DATABASES = {"default": env.database(POSTGRESQL_SCHEMES)}
+if DATABASES["default"]:
+    DATABASES["default"] |= {
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {
+            "connect_timeout": 5,
+            "application_name": SERVICE_NAME,
+            **DATABASES["default"].get("OPTIONS", {}),
+        },
+    }
+
+# Redis-compatible server: broker, results and cache
+REDIS_URL = env.redis_url("REDIS_URL")
+REDIS_TLS = env.redis_tls()
+
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+}
+if REDIS_URL:
+    CACHES["default"] = {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": SERVICE_NAME,
+        "OPTIONS": {
+            "pool_class": "apps.operations.redis_tls.ConnectionPool",
+            "socket_connect_timeout": 2,
+            "socket_timeout": 2,
+            **(REDIS_TLS if REDIS_URL.startswith("rediss://") else {}),
+        },
+    }
+
+# Celery: the broker
+CELERY_BROKER_URL = env.redis_url("CELERY_BROKER_URL", default=REDIS_URL)
+CELERY_BROKER_USE_SSL = REDIS_TLS if CELERY_BROKER_URL.startswith("rediss://") else None
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # A task whose worker was killed comes back after this time, in seconds. It must be longer than
+    # the hard time limit and than the longest countdown of a task.
+    "visibility_timeout": env.integer("CELERY_VISIBILITY_TIMEOUT", default=3600, minimum=1),
+    # Look for such tasks every second; kombu's own pace adds up to 100 seconds.
+    "unacked_restore_interval": 1,
+    "unacked_restore_throttle": 1,
+    # A request that enqueues must not hang on a broker that accepts and never answers.
+    "socket_connect_timeout": 4,
+    "socket_timeout": 4,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+}
+
+# Celery: results, kept only for tasks that ask for it with ignore_result=False
+CELERY_RESULT_BACKEND = env.redis_url("CELERY_RESULT_BACKEND", default=REDIS_URL) or None
+CELERY_REDIS_BACKEND_USE_SSL = (
+    REDIS_TLS if CELERY_RESULT_BACKEND and CELERY_RESULT_BACKEND.startswith("rediss://") else None
+)
+CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {
+    "visibility_timeout": CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"],
+}
+CELERY_REDIS_SOCKET_CONNECT_TIMEOUT = 4
+CELERY_REDIS_SOCKET_TIMEOUT = 4
+CELERY_RESULT_EXPIRES = timedelta(hours=1)
+CELERY_TASK_IGNORE_RESULT = True
+
+# Celery: messages
+CELERY_TASK_SERIALIZER = "json"
+CELERY_RESULT_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TIMEZONE = TIME_ZONE
+
+# Celery: queues. A queue that is not declared raises instead of filling a list that nobody reads.
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_QUEUES = [Queue("default"), Queue("notifications"), Queue("maintenance")]
+CELERY_TASK_CREATE_MISSING_QUEUES = False
+CELERY_TASK_ROUTES = {
+    "apps.notifications.tasks.*": {"queue": "notifications"},
+    "apps.operations.tasks.*": {"queue": "maintenance"},
+}
+
+# Celery: delivery. A message is acknowledged when its task has ended, so a task may run twice and
+# must bear it.
+CELERY_TASK_ACKS_LATE = True
+# A task whose child process died is retried, max_retries times at most, not at once and for ever.
+CELERY_TASK_REJECT_ON_WORKER_LOST = False
+CELERY_TASK_RETRY_ON_WORKER_LOST = True
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TASK_SOFT_TIME_LIMIT = 25 * 60
+CELERY_TASK_TIME_LIMIT = 30 * 60
+
+# Celery: workers
+CELERY_WORKER_CONCURRENCY = env.integer("CELERY_WORKER_CONCURRENCY", default=2, minimum=1)
+CELERY_WORKER_MAX_TASKS_PER_CHILD = 1000
+# How long a worker told to stop waits for its tasks before it puts them back, in seconds. The
+# platform's grace period must be about five seconds longer.
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = env.integer("CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT", default=5)
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TASK_TRACK_STARTED = True
+
+# Celery: the schedule
+PERIODIC_TASKS = SCHEDULE
+CELERY_BEAT_SCHEDULER = "apps.operations.beat.Scheduler"
+{%- if cookiecutter.scheduler == "database" %}
+DJANGO_CELERY_BEAT_TZ_AWARE = True
+# Beat looks at the database this often, in seconds, and shows a sign of life each time.
+CELERY_BEAT_MAX_LOOP_INTERVAL = 5
+{%- elif cookiecutter.scheduler == "code" %}
+CELERY_BEAT_SCHEDULE = {entry.name: entry.as_celery() for entry in SCHEDULE}
+# Where beat remembers when each task ran last.
+CELERY_BEAT_SCHEDULE_FILENAME = env.text("CELERY_BEAT_SCHEDULE_FILE", "celerybeat-schedule")
+# Beat wakes up at least this often, in seconds, and shows a sign of life each time.
+CELERY_BEAT_MAX_LOOP_INTERVAL = 30
+{%- endif %}
+
+# Static files
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# E-mail
+DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "noreply@{{ cookiecutter.domain_name }}")
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+EMAIL_HOST = env.text("EMAIL_HOST")
+EMAIL_PORT = env.integer("EMAIL_PORT", default=587, minimum=1)
+EMAIL_HOST_USER = env.text("EMAIL_HOST_USER")
+EMAIL_HOST_PASSWORD = env.text("EMAIL_HOST_PASSWORD")
+EMAIL_USE_TLS = env.flag("EMAIL_USE_TLS", default=True)
+EMAIL_TIMEOUT = 10
+EMAIL_SUBJECT_PREFIX = f"[{SERVICE_NAME}] "
+# Whoever is to hear of a task that failed for good.
+ALERT_RECIPIENTS = env.items("ALERT_RECIPIENTS")
+
+# Webhooks: host=secret pairs; networks that may be called although they are private.
+WEBHOOK_SECRETS = env.pairs("WEBHOOK_SECRETS")
+WEBHOOK_ALLOWED_NETWORKS = env.items("WEBHOOK_ALLOWED_NETWORKS")
+
+# Security
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+        "object-src": ["'none'"],
+    },
+}
+
+# Logs
+LOG_LEVEL = env.choice("LOG_LEVEL", LEVELS, default="INFO")
+LOG_FORMAT = env.choice("LOG_FORMAT", FORMATS, default="json")
+LOGGING = logging_config(LOG_LEVEL, LOG_FORMAT)

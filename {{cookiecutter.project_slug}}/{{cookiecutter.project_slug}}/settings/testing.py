@@ -1,0 +1,26 @@
+"""Testing: SQLite in memory unless ``DATABASE_URL`` is set, tasks run at once, nothing leaves."""
+
+from .base import *
+from .base import DATABASES, env
+
+SECRET_KEY = "testing-only-and-no-secret"
+ALLOWED_HOSTS = ["testserver"]
+
+if not DATABASES["default"]:
+    DATABASES["default"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+
+CELERY_BROKER_URL = "memory://"
+CELERY_BROKER_USE_SSL = None
+CELERY_RESULT_BACKEND = None
+CELERY_TASK_ALWAYS_EAGER = True
+CELERY_TASK_EAGER_PROPAGATES = True
+
+env.complete()
