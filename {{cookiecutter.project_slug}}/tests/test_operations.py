@@ -10,6 +10,7 @@ from datetime import timedelta
 from io import StringIO
 from typing import Any
 
+import celery.apps.worker
 import pytest
 import redis
 from celery import current_app, shared_task
@@ -394,6 +395,12 @@ def test_what_tasks_print_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(current_app.log, "redirect_stdouts", levels.append)
     programs.keep_django_logging()
     assert levels == ["WARNING"]
+
+
+def test_what_a_worker_says_at_its_end_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    celery.apps.worker.safe_say("worker: Cold shutdown\n\n(MainProcess)")  # type: ignore[attr-defined]
+    assert "worker: Cold shutdown (MainProcess)" in caplog.text
 
 
 def test_beat_touches_its_heartbeat_at_each_tick(monkeypatch: pytest.MonkeyPatch) -> None:

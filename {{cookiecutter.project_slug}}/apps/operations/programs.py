@@ -6,6 +6,7 @@ import sys
 import time
 from typing import Any
 
+import celery.apps.worker
 from celery import Celery, current_app, signals
 from celery.apps.beat import Beat
 from celery.apps.worker import Worker
@@ -86,6 +87,19 @@ def show_first_sign_of_life(**_: Any) -> None:
 def keep_django_logging(**_: Any) -> None:
     """Leave level and handlers to ``LOGGING``; what a task prints becomes a log line too."""
     current_app.log.redirect_stdouts("WARNING")  # type: ignore[arg-type]  # it takes a name
+
+
+def log_farewell(message: str, _: object = None) -> None:
+    """Log what Celery tells the terminal when a worker is told to stop.
+
+    Args:
+        message: One or more lines for people.
+    """
+    logger.info(" ".join(message.split()))
+
+
+# Celery writes it past every log handler, and offers no other way to change that.
+celery.apps.worker.safe_say = log_farewell  # type: ignore[attr-defined]
 
 
 def wait_for_database(patience: float = DATABASE_PATIENCE) -> None:
