@@ -217,9 +217,9 @@ class Process:
         """
         self.command = shlex.split(command) if isinstance(command, str) else list(command)
         self.name = name or Path(self.command[0]).name
-        self._own_folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
+        self.temporary_folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
         if user is not None:
-            shutil.chown(self._own_folder, user)
+            shutil.chown(self.temporary_folder, user)
         self._lines: list[str] = []
         self._changed = threading.Condition()
         self._log_ended = False
@@ -227,7 +227,7 @@ class Process:
             self._popen = subprocess.Popen(
                 self.command,
                 cwd=folder,
-                env=container_environment(self._own_folder, environment or {}),
+                env=container_environment(self.temporary_folder, environment or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -235,7 +235,7 @@ class Process:
                 **identity(user),
             )
         except OSError:
-            shutil.rmtree(self._own_folder)
+            shutil.rmtree(self.temporary_folder)
             raise
         self._reader = threading.Thread(target=self._read, name=f"{self.name} log", daemon=True)
         self._reader.start()
@@ -395,7 +395,7 @@ class Process:
         self._reader.join(timeout=5)
         if not self._reader.is_alive() and self._popen.stdout is not None:
             self._popen.stdout.close()
-        shutil.rmtree(self._own_folder, ignore_errors=True)
+        shutil.rmtree(self.temporary_folder, ignore_errors=True)
 
     def _family(self) -> list[psutil.Process]:
         """Return all descendants: also one in its own session, also one whose parent is gone."""

@@ -1,7 +1,6 @@
 """What the Celery application really works with."""
 
 import pytest
-from billiard.common import TERM_SIGNAME
 from celery import current_app
 from celery.app import defaults
 from celery.exceptions import QueueNotFound
@@ -17,10 +16,9 @@ def test_django_processes_use_the_project_application() -> None:
     assert current_app.main == application.main
 
 
-def test_sigterm_puts_unfinished_tasks_back() -> None:
-    assert TERM_SIGNAME == "SIGQUIT"
+def test_a_message_is_acknowledged_when_its_task_has_ended() -> None:
     assert current_app.conf.task_acks_late
-    assert current_app.conf.worker_soft_shutdown_timeout == 5
+    assert current_app.conf.worker_prefetch_multiplier == 1
 
 
 def test_only_json_is_accepted() -> None:

@@ -151,6 +151,33 @@ def test_a_broken_pair_is_told_by_its_place_only() -> None:
     assert "private" not in message(env)
 
 
+def test_networks_are_read() -> None:
+    env = Environment({"NETWORKS": "10.1.0.0/16, fd12::/32"})
+    assert env.networks("NETWORKS") == ["10.1.0.0/16", "fd12::/32"]
+    env.complete()
+
+
+def test_a_network_that_is_none_is_a_problem() -> None:
+    env = Environment({"NETWORKS": "10.1.0.1/16"})
+    env.networks("NETWORKS")
+    assert "NETWORKS: 10.1.0.1/16 has host bits set; a network looks like" in message(env)
+
+
+def test_webhook_secrets_are_read_by_host() -> None:
+    secret = f"whsec_{'c2VjcmV0' * 4}"
+    env = Environment({"SECRETS": f"Example.com={secret}"})
+    assert env.webhook_secrets("SECRETS") == {"example.com": secret}
+    env.complete()
+
+
+@pytest.mark.parametrize("secret", ["private", "whsec_private", "cHJpdmF0" * 4])
+def test_a_webhook_secret_that_is_none_is_a_problem_and_is_not_shown(secret: str) -> None:
+    env = Environment({"SECRETS": f"example.com={secret}"})
+    env.webhook_secrets("SECRETS")
+    assert "SECRETS: the secret for example.com must be whsec_" in message(env)
+    assert secret not in message(env)
+
+
 @pytest.mark.parametrize("key", ["short", "a" * 60, f"django-insecure-{SECRET_KEY}"])
 def test_a_weak_secret_key_is_a_problem_and_is_not_shown(key: str) -> None:
     env = Environment({"SECRET_KEY": key})

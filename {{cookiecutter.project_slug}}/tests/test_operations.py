@@ -368,6 +368,19 @@ def test_worker_and_beat_prepare_and_print_no_banner(monkeypatch: pytest.MonkeyP
     assert beat.quiet is True
 
 
+def test_sigterm_is_handled_like_sigquit(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed: list[str] = []
+    monkeypatch.setattr(Worker, "install_platform_tweaks", do_nothing)
+    monkeypatch.setattr(
+        celery.apps.worker,
+        "install_worker_term_hard_handler",
+        lambda worker, sig: installed.append(sig),
+    )
+    worker_class: Any = current_app.Worker
+    worker_class.install_platform_tweaks(worker_class.__new__(worker_class), None)
+    assert installed == ["SIGTERM"]
+
+
 def test_the_worker_touches_its_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(heartbeat, "beat", seen.append)

@@ -4,6 +4,8 @@ Imports no settings: manage.py, wsgi.py, asgi.py and celery.py call :func:`start
 :func:`select_settings` first, the settings modules read their values through :class:`Environment`.
 """
 
+import base64
+import ipaddress
 import os
 import re
 import sys
@@ -26,6 +28,8 @@ FALSE = ("0", "false", "no", "off")
 # Django's own limits, checked by security.W009.
 SECRET_KEY_LENGTH = 50
 SECRET_KEY_UNIQUE_CHARACTERS = 5
+# In bytes, as Standard Webhooks has it.
+WEBHOOK_KEY_LENGTHS = range(24, 65)
 
 
 def select_settings(default: str) -> str:
@@ -228,6 +232,45 @@ class Environment:
                 self.reject(f"{name}: item {position} is not of the form key=value.")
             pairs[key.strip()] = value.strip()
         return pairs
+
+    def networks(self, name: str) -> list[str]:
+        """Read a variable as a list of IP networks.
+
+        Args:
+            name: The name of the variable.
+
+        Returns:
+            The networks as they were written.
+        """
+        networks = self.items(name)
+        for network in networks:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                self.reject(f"{name}: {error}; a network looks like 10.1.0.0/16.")
+        return networks
+
+    def webhook_secrets(self, name: str) -> dict[str, str]:
+        """Read the secrets that sign webhooks.
+
+        Args:
+            name: The name of the variable.
+
+        Returns:
+            The secrets by host, in lower case.
+        """
+        secrets = {host.lower(): secret for host, secret in self.pairs(name).items()}
+        for host, secret in secrets.items():
+            try:
+                key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+            except ValueError:
+                key = b""
+            if not secret.startswith("whsec_") or len(key) not in WEBHOOK_KEY_LENGTHS:
+                self.reject(
+                    f"{name}: the secret for {host} must be whsec_ and the base64 form of 24 to 64 "
+                    "random bytes."
+                )
+        return secrets
 
     def secret_key(self, name: str = "SECRET_KEY") -> str:
         """Read Django's secret key and hold it to Django's limits.

@@ -49,6 +49,18 @@ class ProjectWorker(Worker):
         prepare("worker")
         super().on_before_init(quiet=True, **options)
 
+    def install_platform_tweaks(self, worker: WorkController) -> None:
+        """Make SIGTERM end the worker in time, with unfinished tasks put back on their queues.
+
+        Celery's own handler waits for running tasks without limit, until the platform kills the
+        worker. This is the one of SIGQUIT: it waits for ``worker_soft_shutdown_timeout`` only.
+        https://docs.celeryq.dev/en/stable/userguide/workers.html#worker-shutdown
+        """
+        super().install_platform_tweaks(worker)
+        celery.apps.worker.install_worker_term_hard_handler(  # type: ignore[attr-defined]
+            worker, sig="SIGTERM"
+        )
+
 
 class ProjectBeat(Beat):
     """A beat that proves its services before it ticks, and logs instead of printing."""

@@ -41,7 +41,7 @@ class SSLConnection(redis.SSLConnection):
 
 
 class ConnectionPool(redis.ConnectionPool):
-    """A pool for Django's cache; ``rediss://`` URLs are served by :class:`SSLConnection`."""
+    """A pool that serves ``rediss://`` URLs by :class:`SSLConnection`."""
 
     def __init__(self, connection_class: type[Any] = redis.Connection, **options: Any) -> None:
         if connection_class is redis.SSLConnection:

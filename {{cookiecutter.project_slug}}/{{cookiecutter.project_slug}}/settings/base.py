@@ -236,8 +236,8 @@ EMAIL_SUBJECT_PREFIX = f"[{SERVICE_NAME}] "
 ALERT_RECIPIENTS = env.items("ALERT_RECIPIENTS")
 
 # Webhooks: host=secret pairs; networks that may be called although they are private.
-WEBHOOK_SECRETS = env.pairs("WEBHOOK_SECRETS")
-WEBHOOK_ALLOWED_NETWORKS = env.items("WEBHOOK_ALLOWED_NETWORKS")
+WEBHOOK_SECRETS = env.webhook_secrets("WEBHOOK_SECRETS")
+WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
 
 # Security
 CONTENT_SECURITY_POLICY = {

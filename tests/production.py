@@ -1,0 +1,117 @@
+"""A baked project under production settings, with real servers around it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests.processes import Stack, python_environment, wait_until
+from tests.users import add_notes_app, add_trial_app
+
+HOST = "www.example.com"
+SECRET_KEY = "Fh3kLw-9sQzR0vXbT7nYpC2mGdJ5aUeK8iHoNq1WcZr4tBxV6y"
+
+# A request as the proxy in front of the web process passes it on.
+THROUGH_PROXY = {"host": HOST, "headers": {"X-Forwarded-Proto": "https"}}
+
+
+def production_environment(database_url: str, redis_url: str, **more: str) -> dict[str, str]:
+    """Return the variables that production needs.
+
+    Args:
+        database_url: where PostgreSQL is.
+        redis_url: where the broker is.
+        more: further variables; they win.
+    """
+    return {
+        "DJANGO_ENVIRONMENT": "production",
+        "SECRET_KEY": SECRET_KEY,
+        "ALLOWED_HOSTS": HOST,
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "EMAIL_HOST": "127.0.0.1",
+        "EMAIL_USE_TLS": "false",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **more,
+    }
+
+
+@contextmanager
+def production(project: Path, environment: Mapping[str, str]) -> Iterator[Stack]:
+    """Yield a released project whose processes can be started.
+
+    Args:
+        project: folder of the project.
+        environment: all variables of all its processes.
+    """
+    with Stack(project, environment, python_environment(project)) as stack:
+        release = stack.manage("release")
+        assert release.returncode == 0, release.stdout + release.stderr
+        yield stack
+
+
+def prepare(project: Path) -> Path:
+    """Add the apps that the tests use, their migrations and the collected static files.
+
+    Args:
+        project: folder of a project that may be changed.
+
+    Returns:
+        The same folder.
+    """
+    add_notes_app(project)
+    add_trial_app(project)
+    development = {"PYTHONDONTWRITEBYTECODE": "1"}
+    with Stack(project, development, python_environment(project)) as stack:
+        for command in (["makemigrations", "notes", "trial"], ["collectstatic", "--noinput"]):
+            result = stack.manage(*command)
+            assert result.returncode == 0, result.stdout + result.stderr
+    return project
+
+
+def query(database_url: str, statement: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a query.
+
+    Args:
+        database_url: the database to ask.
+        statement: SQL.
+    """
+    with psycopg.connect(database_url) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def effects(database_url: str, name: str) -> list[str]:
+    """Return what the tasks of the trial app recorded under a name, oldest first."""
+    rows = query(database_url, f"SELECT detail FROM trial_effect WHERE name = '{name}' ORDER BY id")
+    return [str(detail) for (detail,) in rows]
+
+
+def wait_for_effect(database_url: str, name: str, detail: str, timeout: float) -> None:
+    """Wait until a task of the trial app has recorded something.
+
+    Args:
+        database_url: the database to ask.
+        name: the record's name.
+        detail: the record's detail.
+        timeout: seconds.
+
+    Raises:
+        AssertionError: the time is over.
+    """
+    wait_until(lambda: detail in effects(database_url, name), timeout, f"{name}: {detail}")
+
+
+def call(stack: Stack, task: str, *arguments: Any, **options: Any) -> None:
+    """Enqueue a task from a process of its own, as a cron job or a shell would.
+
+    Args:
+        stack: the project.
+        task: name of a function in `apps/trial/tasks.py`.
+        arguments: the task's arguments.
+        options: options of `apply_async`.
+    """
+    code = f"from apps.trial import tasks; tasks.{task}.apply_async({arguments!r}, **{options!r})"
+    result = stack.manage("shell", "--command", code)
+    assert result.returncode == 0, result.stderr

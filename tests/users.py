@@ -1,0 +1,125 @@
+"""What a user would add to a new project, so that tests have something to run."""
+
+import re
+import textwrap
+from pathlib import Path
+
+# Where the page says how an app is made; the tests do what it says.
+TASKS_PAGE = Path("docs/tasks.md")
+
+TRIAL_MODELS = """
+from django.db import models
+
+
+class Effect(models.Model):
+    name = models.CharField(max_length=200)
+    detail = models.CharField(max_length=200)
+"""
+
+TRIAL_TASKS = """
+import time
+
+from celery import shared_task
+from django.conf import settings
+from django.db import connection
+
+from apps.trial.models import Effect
+
+
+@shared_task
+def record(name, detail=""):
+    Effect.objects.create(name=name, detail=detail)
+
+
+@shared_task
+def sleep(name, seconds):
+    Effect.objects.create(name=name, detail="started")
+    time.sleep(seconds)
+    Effect.objects.create(name=name, detail="finished")
+
+
+@shared_task
+def fail(secret, more=None):
+    raise ValueError("failed on purpose")
+
+
+@shared_task
+def say(text):
+    print(text)
+
+
+@shared_task
+def import_pytest():
+    import pytest
+
+    Effect.objects.create(name=connection.vendor, detail=settings.SETTINGS_MODULE)
+
+
+@shared_task(ignore_result=False)
+def add(a, b):
+    return a + b
+"""
+
+TRIAL_VIEWS = """
+import time
+
+from django.http import JsonResponse
+
+from apps.trial import tasks
+
+
+def enqueue(request):
+    started = time.monotonic()
+    try:
+        tasks.record.delay_on_commit("web")
+    except Exception as error:
+        seconds = time.monotonic() - started
+        return JsonResponse({"error": type(error).__name__, "seconds": seconds}, status=503)
+    return JsonResponse({}, status=202)
+
+
+def sleep(request):
+    time.sleep(float(request.GET["seconds"]))
+    return JsonResponse({"slept": True})
+"""
+
+
+def add_app(project: Path, name: str, files: dict[str, str], routes: dict[str, str]) -> None:
+    """Add an app to a project, as its pages tell.
+
+    Args:
+        project: folder of the project, to be changed.
+        name: the app's name below `apps`.
+        files: content by file name.
+        routes: function in the app's `views` by path.
+    """
+    folder = project / "apps" / name
+    folder.mkdir()
+    for file_name, content in {"__init__.py": "", **files}.items():
+        (folder / file_name).write_text(content, encoding="utf-8")
+    settings = project / project.name / "settings" / "base.py"
+    own_apps = settings.read_text("utf-8").replace(
+        '    "apps.operations",\n', f'    "apps.operations",\n    "apps.{name}",\n'
+    )
+    settings.write_text(own_apps, encoding="utf-8")
+    urls = project / project.name / "urls.py"
+    lines = [f"    path({path!r}, {name}_views.{view})," for path, view in routes.items()]
+    text = urls.read_text("utf-8")
+    text = text.replace("urlpatterns = [\n", "urlpatterns = [\n" + "\n".join(lines) + "\n")
+    text = text.replace("\nurlpatterns", f"\nfrom apps.{name} import views as {name}_views\n\nurlpatterns")
+    urls.write_text(text, encoding="utf-8")
+
+
+def add_notes_app(project: Path) -> None:
+    """Add the app of `docs/tasks.md`, from the code on that page."""
+    page = (project / TASKS_PAGE).read_text("utf-8")
+    blocks = re.findall(r"```python\n# apps/notes/(\w+\.py)\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 3, f"{TASKS_PAGE} shows {len(blocks)} files of the app"
+    add_app(project, "notes", dict(blocks), {"notes/": "add_note"})
+
+
+def add_trial_app(project: Path) -> None:
+    """Add tasks that record what they did, fail, sleep and print."""
+    files = {"models.py": TRIAL_MODELS, "tasks.py": TRIAL_TASKS, "views.py": TRIAL_VIEWS}
+    routes = {"trial/enqueue/": "enqueue", "trial/sleep/": "sleep"}
+    add_app(project, "trial", {n: textwrap.dedent(c) for n, c in files.items()}, routes)

@@ -1,0 +1,87 @@
+"""Tasks that notify the world outside; call them with `delay_on_commit`.
+
+A task that gives up raises: what happens then (log, alert) is up to the project, not to the task.
+"""
+
+from typing import Any
+
+from celery import shared_task
+from celery.contrib.django.task import DjangoTask
+from celery.utils import uuid
+from celery.utils.time import get_exponential_backoff_interval
+
+from . import emails, webhooks
+from .errors import TemporaryDeliveryError
+
+MAX_RETRIES = 5
+# Seconds. Every delay must stay far below the broker's visibility timeout of an hour, after which
+# a waiting task would be delivered a second time.
+BACKOFF_BASE = 30
+LONGEST_BACKOFF = 900
+LONGEST_RETRY_AFTER = 1800
+
+
+def backoff(retries: int) -> int:
+    """Return a random number of seconds up to 30, 60, 120, ... for the retries made so far.
+
+    The chance ("full jitter") keeps tasks that failed together from coming back together.
+    """
+    return get_exponential_backoff_interval(
+        BACKOFF_BASE, retries, maximum=LONGEST_BACKOFF, full_jitter=True
+    )
+
+
+@shared_task(bind=True, base=DjangoTask, max_retries=MAX_RETRIES)
+def send_email(
+    self: DjangoTask[..., None],
+    subject: str,
+    body: str,
+    recipients: list[str],
+    html: str | None = None,
+) -> None:
+    """Send one e-mail from DEFAULT_FROM_EMAIL to all recipients.
+
+    It is tried up to six times, after growing delays, while the mail server cannot be reached or
+    answers with a 4xx code. A 5xx answer, a refused login or a broken argument fails at once.
+
+    The server takes or refuses each recipient. Only if it refuses all of them is this an error.
+    If it takes some, those get the message once, the task has succeeded, and nobody hears of the
+    others: Django's SMTP backend drops what smtplib tells about them. Use one task for each
+    recipient where every single one matters.
+
+    Args:
+        subject: one line.
+        body: plain text.
+        recipients: addresses for the To header; every recipient sees them all.
+        html: the same content as HTML, if there is any.
+    """
+    message_id = self.request.id or uuid()  # no id: called as a plain function
+    try:
+        emails.deliver(subject, body, recipients, html, message_id)
+    except TemporaryDeliveryError as exc:
+        raise self.retry(exc=exc, countdown=backoff(self.request.retries)) from exc
+
+
+@shared_task(bind=True, base=DjangoTask, max_retries=MAX_RETRIES)
+def send_webhook(self: DjangoTask[..., None], url: str, payload: dict[str, Any]) -> None:
+    """Post a signed webhook, by Standard Webhooks, to a public https URL.
+
+    It is tried up to six times while the receiver cannot be reached or answers 408, 429 or 5xx:
+    after the seconds of its Retry-After header, half an hour at most, else after growing delays.
+    Any other answer but 2xx fails at once, and so does an address that is not public (see
+    WEBHOOK_ALLOWED_NETWORKS) or a host without a secret in WEBHOOK_SECRETS. The webhook-id is the
+    task's id and stays the same, so the receiver can tell a second copy.
+
+    Args:
+        url: where to; up to three redirects (307, 308) are followed.
+        payload: what to send, JSON.
+    """
+    message_id = self.request.id or uuid()
+    try:
+        webhooks.deliver(url, payload, message_id)
+    except TemporaryDeliveryError as exc:
+        if exc.retry_after is None:
+            countdown = backoff(self.request.retries)
+        else:
+            countdown = min(max(exc.retry_after, 1), LONGEST_RETRY_AFTER)
+        raise self.retry(exc=exc, countdown=countdown) from exc
