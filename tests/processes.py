@@ -521,8 +521,8 @@ def process_commands(slug: str) -> dict[str, str]:
     """
     return {
         "web": f"gunicorn --config gunicorn.conf.py {slug}.wsgi:application",
-        "worker": f"celery -A {slug} worker --loglevel=INFO --without-gossip --without-mingle",
-        "beat": f"celery -A {slug} beat --loglevel=INFO",
+        "worker": f"celery -A {slug} worker --without-gossip --without-mingle",
+        "beat": f"celery -A {slug} beat",
     }
 
 

@@ -51,7 +51,7 @@ class PostgresServer:
             admin_url: address of an existing database, as a user who may create databases.
             owner_url: the same as the user who shall own new databases, if it is another.
         """
-        self._admin_url = admin_url
+        self.admin_url = admin_url
         self._owner_url = owner_url or admin_url
 
     def create_database(self, template: str = "template1") -> str:
@@ -80,7 +80,7 @@ class PostgresServer:
     def _administrate(self, statement: sql.Composed) -> None:
         # Closed, not used as a context manager: that would open a transaction, in which
         # databases cannot be created.
-        with closing(psycopg.connect(self._admin_url, autocommit=True)) as connection:
+        with closing(psycopg.connect(self.admin_url, autocommit=True)) as connection:
             connection.execute(statement)
 
 
@@ -211,7 +211,7 @@ class Postgres(PostgresServer):
         if not process.running:
             raise AssertionError(f"PostgreSQL did not start\n{process.tail()}")
         try:
-            psycopg.connect(self._admin_url, connect_timeout=2).close()
+            psycopg.connect(self.admin_url, connect_timeout=2).close()
         except psycopg.OperationalError:
             return False
         return True

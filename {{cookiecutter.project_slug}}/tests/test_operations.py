@@ -139,6 +139,14 @@ def test_a_service_that_is_not_there_is_a_problem(
     assert "refused by the test" in problem
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_had_an_error_is_looked_at_before_it_is_used() -> None:
+    pings.ping_database()
+    connection.errors_occurred = True
+    pings.ping_database()
+    assert not connection.errors_occurred
+
+
 @pytest.mark.django_db
 def test_pending_migrations_are_a_problem() -> None:
     with connection.cursor() as cursor:
@@ -222,6 +230,14 @@ class FakePostgreSQL:
     def fetchone(self) -> tuple[bool]:
         self.refusals -= 1
         return (self.refusals < 0,)
+
+
+def test_a_release_on_sqlite_needs_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    database = FakePostgreSQL(refusals=0)
+    database.vendor = "sqlite"
+    monkeypatch.setattr(release, "connection", database)
+    with release.Command(stdout=StringIO())._lock(0):
+        assert database.statements == []
 
 
 def test_a_release_waits_for_another(monkeypatch: pytest.MonkeyPatch) -> None:

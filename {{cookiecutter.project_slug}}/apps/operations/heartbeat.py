@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+SERVICE = "{{ cookiecutter.project_slug }}"
 PROCESSES = ("worker", "beat")
 # In seconds. Long enough to outlive a restart of the broker, during which a worker's file rests.
 MAX_AGE = 120
@@ -23,7 +24,7 @@ def path(process: str) -> Path:
     Returns:
         A path in the folder for temporary files (``TMPDIR``).
     """
-    return Path(tempfile.gettempdir()) / f"{{ cookiecutter.project_slug }}-{process}.heartbeat"
+    return Path(tempfile.gettempdir()) / f"{SERVICE}-{process}.heartbeat"
 
 
 def beat(process: str) -> None:

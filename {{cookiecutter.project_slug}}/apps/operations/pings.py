@@ -14,7 +14,9 @@ def ping_database() -> None:
     Raises:
         django.db.Error: If it doesn't answer.
     """
-    connection.close_if_unusable_or_obsolete()
+    if not connection.in_atomic_block:
+        # One that PostgreSQL has dropped meanwhile would fail for ever.
+        connection.close_if_unusable_or_obsolete()
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
 

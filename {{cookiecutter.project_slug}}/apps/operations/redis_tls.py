@@ -28,7 +28,7 @@ class SSLConnection(redis.SSLConnection):
             redis.ConnectionError: If the server can't be reached.
         """
         try:
-            super().connect()
+            super().connect()  # type: ignore[no-untyped-call]
         except redis.ConnectionError as error:
             for cause in _chain(error):
                 if isinstance(cause, ssl.SSLCertVerificationError):

@@ -1,0 +1,191 @@
+"""Make projects from the files in the working tree, with both engines."""
+
+import itertools
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import copier
+from cookiecutter.main import cookiecutter  # type: ignore[import-untyped]
+
+ROOT = Path(__file__).parent.parent
+PROJECT_FOLDER = "{{cookiecutter.project_slug}}"
+TEMPLATE_PARTS = (
+    "answer_rules.jinja",
+    "cookiecutter.json",
+    "copier.yml",
+    "hooks",
+    "local_extensions.py",
+    "reserved_slugs.txt",
+    PROJECT_FOLDER,
+)
+
+Answers = Mapping[str, str]
+
+
+def copy_template(destination: Path) -> Path:
+    """Copy the template as git would carry it, but as it stands in the working tree.
+
+    Both engines would take caches and empty folders along, and from a git repository Copier would
+    take the last commit instead of the files.
+
+    Args:
+        destination: A folder that does not exist yet.
+
+    Returns:
+        The destination.
+    """
+    leftovers = shutil.ignore_patterns("__pycache__", ".*_cache", "*.pyc", ".DS_Store")
+    destination.mkdir(parents=True)
+    for part in TEMPLATE_PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, destination / part, ignore=leftovers)
+        else:
+            shutil.copy2(source, destination / part)
+    for folder, _, _ in os.walk(destination / PROJECT_FOLDER, topdown=False):
+        if not os.listdir(folder):
+            os.rmdir(folder)
+    return destination
+
+
+def cookiecutter_config(folder: Path) -> Path:
+    """Write a Cookiecutter configuration that keeps its files out of the user's home.
+
+    Args:
+        folder: Where the configuration, replays and clones go; made when missing.
+
+    Returns:
+        The configuration file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "cookiecutter.yaml"
+    config.write_text(
+        f"cookiecutters_dir: '{(folder / 'clones').as_posix()}'\n"
+        f"replay_dir: '{(folder / 'replays').as_posix()}'\n",
+        encoding="utf-8",
+    )
+    return config
+
+
+def bake_with_cookiecutter(template: Path, folder: Path, answers: Answers) -> Path:
+    """Make a project with Cookiecutter, in this process apart from the hooks.
+
+    Args:
+        template: The template's folder.
+        folder: Where the project folder goes; made when missing.
+        answers: The answers that differ from the defaults.
+
+    Returns:
+        The project's folder.
+
+    Raises:
+        FailedHookException: The answers were refused.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    project = cookiecutter(
+        str(template),
+        no_input=True,
+        extra_context=dict(answers),
+        output_dir=str(folder),
+        config_file=str(cookiecutter_config(folder.with_name(folder.name + "-config"))),
+    )
+    return Path(project)
+
+
+def bake_with_copier(template: Path, folder: Path, answers: Answers) -> Path:
+    """Make a project with Copier, in this process and without trusting the template.
+
+    Args:
+        template: The template's folder, or its git repository.
+        folder: The project's folder; made when missing.
+        answers: The answers that differ from the defaults.
+
+    Returns:
+        The project's folder.
+
+    Raises:
+        ValueError: The answers were refused.
+    """
+    copier.run_copy(
+        str(template),
+        folder,
+        data=dict(answers),
+        defaults=True,
+        quiet=True,
+        unsafe=False,
+        vcs_ref="HEAD",
+    )
+    return folder
+
+
+def run_engine(
+    engine: str, template: Path, folder: Path, answers: Answers
+) -> subprocess.CompletedProcess[str]:
+    """Make a project through the engine's command line, as a user would.
+
+    Args:
+        engine: `cookiecutter` or `copier`.
+        template: The template's folder.
+        folder: The working directory; the project becomes a folder in it.
+        answers: The answers that differ from the defaults.
+
+    Returns:
+        The finished process with its output as text.
+    """
+    pairs = [f"{name}={value}" for name, value in answers.items()]
+    if engine == "cookiecutter":
+        config = cookiecutter_config(folder.with_name(folder.name + "-config"))
+        arguments = ["--no-input", "--config-file", str(config), str(template), *pairs]
+    else:
+        data = [argument for pair in pairs for argument in ("--data", pair)]
+        arguments = ["copy", "--defaults", *data, str(template), "project"]
+    return subprocess.run(
+        [sys.executable, "-m", engine, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONUTF8": "1"},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+
+def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Return every file and folder below a folder, to compare trees.
+
+    Returns:
+        Relative POSIX path -> permission bits and content, which is empty for a folder.
+    """
+    return {
+        path.relative_to(folder).as_posix(): (
+            stat.S_IMODE(path.stat().st_mode),
+            b"" if path.is_dir() else path.read_bytes(),
+        )
+        for path in folder.rglob("*")
+    }
+
+
+def choices() -> dict[str, list[str]]:
+    """Return the questions with a fixed choice of answers, the default first."""
+    questions = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+    return {
+        name: value
+        for name, value in questions.items()
+        if isinstance(value, list) and not name.startswith("_")
+    }
+
+
+def combinations() -> list[dict[str, str]]:
+    """Return every combination of choices; each holds the questions that leave a choice."""
+    open_choices = {name: values for name, values in choices().items() if len(values) > 1}
+    return [
+        dict(zip(open_choices, values, strict=True))
+        for values in itertools.product(*open_choices.values())
+    ]

@@ -1,0 +1,68 @@
+"""Fixtures that bake projects, each combination of answers once per session."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from tests.baking import bake_with_cookiecutter, bake_with_copier, copy_template
+
+# The servers are programs for Unix; on Windows only the tests that bake can run.
+pytest_plugins = [] if sys.platform == "win32" else ["tests.servers.fixtures"]
+
+# More examples, for a nightly run: pytest --hypothesis-profile=thorough
+hypothesis.settings.register_profile("normal", max_examples=60, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=2000, deadline=None)
+hypothesis.settings.load_profile("normal")
+
+Bake = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a clean copy of the template as it stands in the working tree."""
+    return copy_template(tmp_path_factory.mktemp("template") / "template")
+
+
+def _baked_once(
+    engine: Callable[[Path, Path, dict[str, str]], Path], template: Path, folder: Path, nested: bool
+) -> Bake:
+    projects: dict[tuple[tuple[str, str], ...], Path] = {}
+
+    def bake(**answers: str) -> Path:
+        key = tuple(sorted(answers.items()))
+        if key not in projects:
+            place = folder / str(len(projects))
+            if nested:
+                place /= answers.get("project_slug", "my_project")
+            projects[key] = engine(template, place, answers)
+        return projects[key]
+
+    return bake
+
+
+@pytest.fixture(scope="session")
+def bake(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Bake:
+    """Return `bake(**answers) -> Path`, baking with Cookiecutter; do not change it."""
+    folder = tmp_path_factory.mktemp("cookiecutter")
+    return _baked_once(bake_with_cookiecutter, template, folder, nested=False)
+
+
+@pytest.fixture(scope="session")
+def copier_bake(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Bake:
+    """Return `copier_bake(**answers) -> Path`, baking with Copier; do not change it."""
+    return _baked_once(bake_with_copier, template, tmp_path_factory.mktemp("copier"), nested=True)
+
+
+@pytest.fixture
+def bake_copy(bake: Bake, tmp_path: Path) -> Bake:
+    """Return `bake_copy(**answers) -> Path`, which gives a project that the test may change."""
+
+    def bake_copy(**answers: str) -> Path:
+        project = bake(**answers)
+        return Path(shutil.copytree(project, tmp_path / project.name))
+
+    return bake_copy

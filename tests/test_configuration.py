@@ -1,0 +1,90 @@
+"""What a process says that lacks a variable, or got a wrong one."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Bake
+from tests.processes import Stack, python_environment
+from tests.production import production_environment
+
+pytestmark = pytest.mark.slow
+
+REQUIRED = ("SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "REDIS_URL", "EMAIL_HOST")
+COMMANDS = {
+    "manage.py": ["python", "manage.py", "check"],
+    "release": ["python", "manage.py", "release"],
+    "worker": ["celery", "-A", "my_project", "worker"],
+    "beat": ["celery", "-A", "my_project", "beat"],
+    "web": ["gunicorn", "--config", "gunicorn.conf.py", "my_project.wsgi:application"],
+}
+COMPLETE = production_environment("postgres://u:p@127.0.0.1:1/n", "redis://127.0.0.1:1/0")
+
+
+@pytest.fixture(scope="module")
+def project(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A default project."""
+    folder = tmp_path_factory.mktemp("configuration") / "my_project"
+    return Path(shutil.copytree(bake(), folder))
+
+
+def run(
+    project: Path, command: list[str], environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a process of the project to its end."""
+    with Stack(project, environment, python_environment(project)) as stack:
+        return stack.run(command, timeout=60)
+
+
+@pytest.mark.parametrize("process", COMMANDS)
+def test_one_message_names_every_missing_variable(project: Path, process: str) -> None:
+    result = run(project, COMMANDS[process], {"DJANGO_ENVIRONMENT": "production"})
+    assert result.returncode != 0
+    lines = [line for line in result.stderr.splitlines() if "Missing or blank" in line]
+    assert len(lines) == 1, result.stderr
+    assert [name for name in REQUIRED if name not in lines[0]] == []
+    assert "settings.production" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_gunicorn_without_its_configuration_file_stops_too(project: Path) -> None:
+    command = ["gunicorn", "-c", "/dev/null", "my_project.wsgi:application"]
+    result = run(project, command, {"DJANGO_ENVIRONMENT": "production"})
+    assert result.returncode != 0
+    assert "Missing or blank: SECRET_KEY, ALLOWED_HOSTS, DATABASE_URL" in result.stderr
+
+
+@pytest.mark.parametrize("process", ["worker", "beat", "web"])
+def test_without_any_variable_a_process_means_production(project: Path, process: str) -> None:
+    result = run(project, COMMANDS[process], {})
+    assert result.returncode != 0
+    assert "settings.production" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("SECRET_KEY", " ", "Missing or blank: SECRET_KEY"),
+        ("DATABASE_URL", "foo", "DATABASE_URL is no URL"),
+        ("DATABASE_URL", "sqlite:///db.sqlite3", "DATABASE_URL has the scheme 'sqlite'"),
+        ("REDIS_URL", "http://x", "REDIS_URL can't be used"),
+        ("REDIS_URL", "not a url", "REDIS_URL can't be used"),
+        ("SECRET_KEY", "short", "SECRET_KEY is too weak"),
+        ("ALLOWED_HOSTS", "*", "ALLOWED_HOSTS holds *"),
+        ("PORT", "web", "PORT is 'web'"),
+        ("DJANGO_ENVIRONMENT", "prod", "it must be one of development, staging, production"),
+        ("DJANGO_SETTINGS_MODULE", "config.production", "there is no such module"),
+    ],
+)
+@pytest.mark.parametrize("process", ["manage.py", "worker", "web"])
+def test_a_wrong_variable_is_one_sentence(
+    project: Path, process: str, variable: str, value: str, sentence: str
+) -> None:
+    if variable == "PORT" and process != "web":
+        pytest.skip("only the web process reads PORT")
+    result = run(project, COMMANDS[process], {**COMPLETE, variable: value})
+    assert result.returncode != 0
+    assert result.stderr.count(sentence) == 1, result.stderr
+    assert "Traceback" not in result.stderr

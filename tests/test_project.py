@@ -1,0 +1,124 @@
+"""Every kind of project passes its own checks, with what its own requirements install."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.baking import choices
+from tests.conftest import Bake
+from tests.processes import Stack, free_port, http_get, python_environment, wait_until
+from tests.production import production_environment
+from tests.servers.postgres import PostgresServer
+
+pytestmark = pytest.mark.slow
+
+HOSTILE = {
+    "project_name": "Ünï \"quoted\" 'name' \\ $HOME #1: {50%} 🎉",
+    "project_slug": "a123456789_b123456789_c123456789_d123456",
+    "description": "It's \"fine\": \\n $(true) # {x} %s <b>&amp;</b> 漢字 🎉",
+    "author_name": "O'Neil \"the\" Ä\\",
+    "author_email": "o'neil+tag%x@example.com",
+    "domain_name": "xn--mller-kva.example.com",
+}
+KINDS = [
+    *({"scheduler": scheduler} for scheduler in choices()["scheduler"]),
+    {**HOSTILE, "ci": "none", "license": "Proprietary"},
+]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.get("scheduler", "hostile"))
+def stack(
+    request: pytest.FixtureRequest, bake: Bake, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """A project of each kind; nothing is set but what a test sets."""
+    baked = bake(**request.param)
+    project = Path(shutil.copytree(baked, tmp_path_factory.mktemp("project") / baked.name))
+    with Stack(project, {}, python_environment(project)) as stack:
+        yield stack
+
+
+def test_its_own_suite_passes(stack: Stack) -> None:
+    result = stack.run(["pytest", "-q"], timeout=200)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Required test coverage of 100.0% reached" in result.stdout
+
+
+def test_its_own_suite_passes_on_postgresql(stack: Stack, postgres: PostgresServer) -> None:
+    # As the administrator, because the suite makes a database of its own.
+    result = stack.run(["pytest", "-q", "--no-cov"], timeout=200, DATABASE_URL=postgres.admin_url)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["ruff check", "ruff format --check", "mypy --strict .", "python manage.py makemigrations --check"],
+)
+def test_its_checks_are_clean(stack: Stack, command: str) -> None:
+    result = stack.run(command.split(), timeout=200)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("environment", ["production", "staging"])
+def test_its_deployment_has_no_finding(stack: Stack, environment: str) -> None:
+    variables = production_environment("postgres://u:p@127.0.0.1:1/n", "redis://127.0.0.1:1/0")
+    variables["DJANGO_ENVIRONMENT"] = environment
+    result = stack.manage("check", "--deploy", "--fail-level", "WARNING", **variables)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "no issues" in result.stdout
+
+
+def test_static_files_are_collected_with_an_empty_environment(stack: Stack) -> None:
+    result = stack.manage("collectstatic", "--noinput")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert (stack.project / "staticfiles" / "staticfiles.json").exists()
+
+
+def test_it_runs_without_server_and_without_variables(stack: Stack) -> None:
+    """The first five minutes of a user."""
+    assert stack.manage("migrate").returncode == 0
+    port = free_port()
+    stack.commands = {"development": f"python manage.py runserver --noreload 127.0.0.1:{port}"}
+    server = stack.start("development")
+    url = f"http://127.0.0.1:{port}"
+    wait_until(lambda: answers(url), 30, "the home page")
+    page = http_get(url + "/").text
+    assert "<h1>" in page
+    style = re.search(r'rel="stylesheet" href="([^"]+)"', page)
+    assert style
+    assert http_get(url + style[1]).status == 200
+    assert stack.manage("doctor").returncode == 0
+    assert server.terminate(10) is not None
+
+
+def answers(url: str) -> bool:
+    """Return whether a site answers."""
+    try:
+        return http_get(f"{url}/health/").status == 200
+    except OSError:
+        return False
+
+
+def test_it_reads_its_env_file_in_development_only(stack: Stack) -> None:
+    env_file = stack.project / ".env"
+    env_file.write_text("LOG_LEVEL=from-the-file\n", encoding="utf-8")
+    try:
+        development = stack.manage("check")
+        variables = production_environment("postgres://u:p@127.0.0.1:1/n", "redis://127.0.0.1:1/0")
+        production = stack.manage("check", **variables)
+    finally:
+        env_file.unlink()
+    assert "LOG_LEVEL is 'from-the-file'" in development.stderr
+    assert production.returncode == 0, production.stderr
+
+
+def test_env_example_changes_nothing_when_it_is_copied(stack: Stack) -> None:
+    env_file = stack.project / ".env"
+    shutil.copy(stack.project / ".env.example", env_file)
+    try:
+        result = stack.manage("check")
+    finally:
+        env_file.unlink()
+    assert result.returncode == 0, result.stderr
