@@ -2,10 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
-from {{ cookiecutter.project_slug }}.environment import Environment, start
+from {{ cookiecutter.project_slug }}.environment import Environment, message_alone, start
 from {{ cookiecutter.project_slug }}.logs import FORMATS, LEVELS, logging_config
+
+# If the settings are wrong, stop here with one message, and not in each worker again.
+start("production")
 
 env = Environment(os.environ)
 
@@ -36,9 +38,5 @@ logconfig_dict = logging_config(
 # The path without its query, which may carry tokens.
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(B)s bytes %(M)s ms'
 
-env.complete()
-
-
-def on_starting(server: Any) -> None:
-    """If the settings are wrong, stop here with one message, and not in each worker again."""
-    start("production")
+with message_alone():
+    env.complete()

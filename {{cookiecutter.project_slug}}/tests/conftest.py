@@ -18,7 +18,7 @@ SECRET_KEY = "0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # What production needs, and no more.
 PRODUCTION = {
     "SECRET_KEY": SECRET_KEY,
-    "ALLOWED_HOSTS": "{{ cookiecutter.domain_name }}",
+    "ALLOWED_HOSTS": "example.com",
     "DATABASE_URL": "postgres://user:database-password@db.internal:5432/name",
     "REDIS_URL": "redis://:broker-password@broker.internal:6379/0",
     "EMAIL_HOST": "smtp.internal",

@@ -36,7 +36,7 @@ from apps.operations.models import Heartbeat
 from apps.operations.redis_tls import CertificateError, ConnectionPool, SSLConnection
 from apps.operations.tasks import clear_expired_sessions, record_heartbeat
 
-RECIPIENT = "operator@{{ cookiecutter.domain_name }}"
+RECIPIENT = "operator@example.com"
 
 
 @shared_task

@@ -11,7 +11,7 @@ from apps.accounts.models import User
 @pytest.fixture
 def user() -> User:
     """Return somebody who may log in."""
-    return User.objects.create_user("somebody", "somebody@{{ cookiecutter.domain_name }}", "a pass phrase")
+    return User.objects.create_user("somebody", "somebody@example.com", "a pass phrase")
 
 
 def test_home_is_served_with_a_policy_for_its_content(client: Client) -> None:

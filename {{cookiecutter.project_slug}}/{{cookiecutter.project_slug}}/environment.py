@@ -9,7 +9,8 @@ import ipaddress
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -67,7 +68,7 @@ def start(default: str) -> None:
     Raises:
         SystemExit: With the message, if the settings can't be chosen or loaded.
     """
-    try:
+    with message_alone():
         module = select_settings(default)
         try:
             _ = settings.INSTALLED_APPS
@@ -78,6 +79,17 @@ def start(default: str) -> None:
                 f"DJANGO_SETTINGS_MODULE is {module!r}, and there is no such module; "
                 f"leave it unset and set DJANGO_ENVIRONMENT to one of {', '.join(ENVIRONMENTS)}."
             ) from error
+
+
+@contextmanager
+def message_alone() -> Iterator[None]:
+    """Stop the process with the message, without a traceback, if its configuration is wrong.
+
+    Raises:
+        SystemExit: With the message of an ``ImproperlyConfigured`` that was raised inside.
+    """
+    try:
+        yield
     except ImproperlyConfigured as error:
         sys.exit(str(error))
 

@@ -1,5 +1,6 @@
 """One logging configuration for Django, Celery and gunicorn."""
 
+import sys
 from typing import Any
 
 import structlog
@@ -41,8 +42,10 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
         # Tracebacks as text: the structured form would print the values of local variables.
         render = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        plain = structlog.dev.plain_traceback
-        render = [structlog.dev.ConsoleRenderer(exception_formatter=plain)]
+        console = structlog.dev.ConsoleRenderer(
+            colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+        render = [console]
     return {
         "version": 1,
         "disable_existing_loggers": False,

@@ -31,6 +31,7 @@ if not DATABASES["default"]:
     }
 
 if not REDIS_URL:
+    CELERY_BROKER_URL = "memory://localhost"
     CELERY_TASK_ALWAYS_EAGER = True
     CELERY_TASK_EAGER_PROPAGATES = True
 
