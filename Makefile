@@ -1,9 +1,11 @@
 # Needs Python 3.11 or newer with pip; makes its own environment in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help project test test-fast test-docker lint format clean
+.PHONY: help project test test-fast test-docker bench lint format clean
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Not all of it: the tree holds templates, which are no Python until they are rendered.
+SOURCES := benchmarks hooks local_extensions.py tests
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -12,22 +14,25 @@ project: .venv/project ## Make a project in ./my_project (ASK=1 asks the questio
 	$(BIN)/cookiecutter $(if $(ASK),,--no-input) .
 
 test: .venv/test ## Run every test, with real servers from wheels
-	$(BIN)/pytest -n auto $(ARGS)
+	$(BIN)/pytest -n auto --dist loadgroup $(ARGS)
 
 test-fast: .venv/test ## Run the tests that take less than a minute together
-	$(BIN)/pytest -n auto -m "not slow and not docker" $(ARGS)
+	$(BIN)/pytest -n auto --dist loadgroup -m "not slow and not docker" $(ARGS)
 
 test-docker: .venv/test ## Run the tests that need a Docker engine
 	$(BIN)/pytest -m docker $(ARGS)
 
+bench: .venv/test ## Measure how long baking takes
+	$(BIN)/python benchmarks/bake.py
+
 lint: .venv/test ## Check style and types of the template's own Python
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 
 format: .venv/test ## Format the template's own Python
-	$(BIN)/ruff check --fix
-	$(BIN)/ruff format
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
 
 clean: ## Remove environments and caches
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

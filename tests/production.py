@@ -7,14 +7,14 @@ from typing import Any
 
 import psycopg
 
-from tests.processes import Stack, python_environment, wait_until
+from tests.processes import Response, Stack, http_get, python_environment, wait_until
 from tests.users import add_notes_app, add_trial_app
 
 HOST = "www.example.com"
 SECRET_KEY = "Fh3kLw-9sQzR0vXbT7nYpC2mGdJ5aUeK8iHoNq1WcZr4tBxV6y"
 
-# A request as the proxy in front of the web process passes it on.
-THROUGH_PROXY = {"host": HOST, "headers": {"X-Forwarded-Proto": "https"}}
+# What the proxy in front of the web process adds to a request.
+PROXY_HEADERS = {"X-Forwarded-Proto": "https"}
 
 
 def production_environment(database_url: str, redis_url: str, **more: str) -> dict[str, str]:
@@ -50,6 +50,17 @@ def production(project: Path, environment: Mapping[str, str]) -> Iterator[Stack]
         release = stack.manage("release")
         assert release.returncode == 0, release.stdout + release.stderr
         yield stack
+
+
+def visit(stack: Stack, path: str, *, timeout: float = 5.0) -> Response:
+    """Get a page as a visitor does, through the proxy that ends TLS.
+
+    Args:
+        stack: the project, whose web process runs.
+        path: the page's path.
+        timeout: seconds for the connection and for each read.
+    """
+    return http_get(stack.url + path, host=HOST, headers=PROXY_HEADERS, timeout=timeout)
 
 
 def prepare(project: Path) -> Path:

@@ -15,11 +15,14 @@ from tests.servers.postgres import PostgresServer
 
 pytestmark = pytest.mark.slow
 
+# Servers that are not there: what is checked here needs none.
+PRODUCTION = production_environment("postgres://u:p@127.0.0.1:1/n", "redis://127.0.0.1:1/0")
+
 HOSTILE = {
     "project_name": "Ünï \"quoted\" 'name' \\ $HOME #1: {50%} 🎉",
     "project_slug": "a123456789_b123456789_c123456789_d123456",
-    "description": "It's \"fine\": \\n $(true) # {x} %s <b>&amp;</b> 漢字 🎉",
-    "author_name": "O'Neil \"the\" Ä\\",
+    "description": 'It\'s "fine": \\n $(true) # {x} %s <b>&amp;</b> 漢字 🎉',
+    "author_name": 'O\'Neil "the" Ä\\',
     "author_email": "o'neil+tag%x@example.com",
     "domain_name": "xn--mller-kva.example.com",
 }
@@ -54,7 +57,12 @@ def test_its_own_suite_passes_on_postgresql(stack: Stack, postgres: PostgresServ
 
 @pytest.mark.parametrize(
     "command",
-    ["ruff check", "ruff format --check", "mypy --strict .", "python manage.py makemigrations --check"],
+    [
+        "ruff check",
+        "ruff format --check",
+        "mypy --strict .",
+        "python manage.py makemigrations --check",
+    ],
 )
 def test_its_checks_are_clean(stack: Stack, command: str) -> None:
     result = stack.run(command.split(), timeout=200)
@@ -63,9 +71,10 @@ def test_its_checks_are_clean(stack: Stack, command: str) -> None:
 
 @pytest.mark.parametrize("environment", ["production", "staging"])
 def test_its_deployment_has_no_finding(stack: Stack, environment: str) -> None:
-    variables = production_environment("postgres://u:p@127.0.0.1:1/n", "redis://127.0.0.1:1/0")
-    variables["DJANGO_ENVIRONMENT"] = environment
-    result = stack.manage("check", "--deploy", "--fail-level", "WARNING", **variables)
+    variables = {**PRODUCTION, "DJANGO_ENVIRONMENT": environment}
+    command = ["python", "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
+    with Stack(stack.project, variables, python_environment(stack.project)) as deployed:
+        result = deployed.run(command)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "no issues" in result.stdout
 
@@ -106,8 +115,8 @@ def test_it_reads_its_env_file_in_development_only(stack: Stack) -> None:
     env_file.write_text("LOG_LEVEL=from-the-file\n", encoding="utf-8")
     try:
         development = stack.manage("check")
-        variables = production_environment("postgres://u:p@127.0.0.1:1/n", "redis://127.0.0.1:1/0")
-        production = stack.manage("check", **variables)
+        with Stack(stack.project, PRODUCTION, python_environment(stack.project)) as deployed:
+            production = deployed.manage("check")
     finally:
         env_file.unlink()
     assert "LOG_LEVEL is 'from-the-file'" in development.stderr

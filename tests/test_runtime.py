@@ -5,7 +5,9 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,15 +15,17 @@ import redis as redis_client
 from standardwebhooks import Webhook
 
 from tests.conftest import Bake
-from tests.processes import Process, Stack, http_get, http_request, wait_until
+from tests.processes import Process, Stack, http_get, http_request, python_environment, wait_until
 from tests.production import (
-    THROUGH_PROXY,
+    HOST,
+    PROXY_HEADERS,
     call,
     effects,
     prepare,
     production,
     production_environment,
     query,
+    visit,
     wait_for_effect,
 )
 from tests.servers.blackhole import Blackhole
@@ -39,9 +43,7 @@ WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"a secret of the endpoint").decode
 @pytest.fixture(scope="module")
 def project(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A default project with the apps of the tests."""
-    return prepare(
-        Path(shutil.copytree(bake(), tmp_path_factory.mktemp("runtime") / "my_project"))
-    )
+    return prepare(Path(shutil.copytree(bake(), tmp_path_factory.mktemp("runtime") / "my_project")))
 
 
 @dataclass
@@ -82,7 +84,7 @@ def site(project: Path, postgres: PostgresServer) -> Iterator[Site]:
 
 
 def test_a_page_is_served_with_its_headers(site: Site) -> None:
-    response = http_get(f"{site.stack.url}/", **THROUGH_PROXY)
+    response = visit(site.stack, "/")
     assert response.status == 200
     assert "My Project" in response.text
     assert response.headers["strict-transport-security"] == "max-age=3600"
@@ -90,9 +92,9 @@ def test_a_page_is_served_with_its_headers(site: Site) -> None:
 
 
 def test_static_files_are_served_under_a_name_that_tells_their_content(site: Site) -> None:
-    page = http_get(f"{site.stack.url}/", **THROUGH_PROXY).text
+    page = visit(site.stack, "/").text
     path = page.split('rel="stylesheet" href="')[1].split('"')[0]
-    response = http_get(site.stack.url + path, **THROUGH_PROXY)
+    response = visit(site.stack, path)
     assert response.status == 200
     assert "immutable" in response.headers["cache-control"]
 
@@ -101,9 +103,9 @@ def test_a_task_of_the_docs_enqueued_by_a_request_writes_to_postgresql(site: Sit
     response = http_request(
         "POST",
         f"{site.stack.url}/notes/",
-        host=THROUGH_PROXY["host"],
+        host=HOST,
         headers={
-            **THROUGH_PROXY["headers"],
+            **PROXY_HEADERS,
             "Content-Type": "application/x-www-form-urlencoded",
         },
         body=b"text=four+words+of+text",
@@ -129,17 +131,15 @@ def test_doctor_speaks_json(site: Site) -> None:
     assert report["healthy"] is True
 
 
+def lives(site: Site, process: Process) -> bool:
+    """Return what the health check of a process says."""
+    check = ["python", "-m", "apps.operations.heartbeat", process.name]
+    return site.stack.run(check, TMPDIR=str(process.temporary_folder)).returncode == 0
+
+
 def test_worker_and_beat_have_a_heartbeat(site: Site) -> None:
     for process in (site.worker, site.beat):
-        check = ["python", "-m", "apps.operations.heartbeat", process.name]
-        folder = str(process.temporary_folder)
-        wait_until(
-            lambda check=check, folder=folder: (
-                site.stack.run(check, TMPDIR=folder).returncode == 0
-            ),
-            20,
-            f"the heartbeat of {process.name}",
-        )
+        wait_until(partial(lives, site, process), 20, f"the heartbeat of {process.name}")
     elsewhere = site.stack.run(["python", "-m", "apps.operations.heartbeat", "worker"])
     assert elsewhere.returncode == 1
     assert "no heartbeat" in elsewhere.stderr
@@ -184,7 +184,8 @@ def test_a_result_is_kept_when_a_task_asks_for_it(site: Site) -> None:
 
 def test_a_task_that_raises_leaves_its_traceback_and_alerts_but_tells_no_value(site: Site) -> None:
     before = len(site.worker.lines)
-    call(site.stack, "fail", "very-private", kwargs={"more": "also-private"}, task_id="task-that-raises")
+    more = {"more": "also-private"}
+    call(site.stack, "fail", "very-private", kwargs=more, task_id="task-that-raises")
     site.worker.wait_for_line("failed for good", 20, after=before)
     lines = [line for line in site.worker.json_lines()[before:] if "task-that-raises" in str(line)]
     assert any("Traceback" in line.get("exception", "") for line in lines)
@@ -210,7 +211,7 @@ def test_probes_are_answered_for_any_host_over_plain_http(site: Site) -> None:
 
 
 def test_plain_http_is_sent_to_https(site: Site) -> None:
-    response = http_get(f"{site.stack.url}/", host=THROUGH_PROXY["host"])
+    response = http_get(f"{site.stack.url}/", host=HOST)
     assert response.status == 301
     assert response.headers["location"].startswith("https://")
 
@@ -252,7 +253,7 @@ def test_every_line_of_every_process_is_json_to_the_end(
     with production(project, production_environment(database_url, redis_url)) as stack:
         processes = [stack.worker(), stack.beat(), stack.web()]
         http_get(f"{stack.url}/", host="forged.example.org")
-        http_get(f"{stack.url}/missing/", **THROUGH_PROXY)
+        visit(stack, "/missing/")
         call(stack, "fail", "private")
         processes[0].wait_for_line("failed for good", 20)
         for process in processes:
@@ -263,16 +264,12 @@ def test_every_line_of_every_process_is_json_to_the_end(
 def test_gunicorn_finishes_a_request_when_told_to_stop(
     project: Path, database_url: str, redis_url: str
 ) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     with (
         production(project, production_environment(database_url, redis_url)) as stack,
         ThreadPoolExecutor() as pool,
     ):
         web = stack.web()
-        answer = pool.submit(
-            http_get, f"{stack.url}/trial/sleep/?seconds=3", timeout=20, **THROUGH_PROXY
-        )
+        answer = pool.submit(visit, stack, "/trial/sleep/?seconds=3", timeout=20)
         # The access log tells of a request only at its end; the answer is not there yet.
         time.sleep(1)
         assert not answer.done()
@@ -329,12 +326,10 @@ def test_sigkill_loses_no_task(project: Path, database_url: str, stoppable_redis
 def test_a_request_does_not_hang_on_a_broker_that_never_answers(
     project: Path, database_url: str, blackhole: Blackhole
 ) -> None:
-    environment = production_environment(
-        database_url, f"redis://127.0.0.1:{blackhole.port}/0"
-    )
+    environment = production_environment(database_url, f"redis://127.0.0.1:{blackhole.port}/0")
     with production(project, environment) as stack:
         stack.web()
-        response = http_get(f"{stack.url}/trial/enqueue/", timeout=20, **THROUGH_PROXY)
+        response = visit(stack, "/trial/enqueue/", timeout=20)
         assert response.status == 503
         assert response.json()["seconds"] < 6
         assert blackhole.connections > 0
@@ -343,10 +338,6 @@ def test_a_request_does_not_hang_on_a_broker_that_never_answers(
 def test_two_releases_at_once_both_succeed_and_migrate_once(
     project: Path, database_url: str, redis_url: str
 ) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    from tests.processes import python_environment
-
     environment = production_environment(database_url, redis_url)
     with (
         Stack(project, environment, python_environment(project)) as stack,

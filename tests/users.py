@@ -106,7 +106,8 @@ def add_app(project: Path, name: str, files: dict[str, str], routes: dict[str, s
     lines = [f"    path({path!r}, {name}_views.{view})," for path, view in routes.items()]
     text = urls.read_text("utf-8")
     text = text.replace("urlpatterns = [\n", "urlpatterns = [\n" + "\n".join(lines) + "\n")
-    text = text.replace("\nurlpatterns", f"\nfrom apps.{name} import views as {name}_views\n\nurlpatterns")
+    views = f"from apps.{name} import views as {name}_views"
+    text = text.replace("\nurlpatterns", f"\n{views}\n\nurlpatterns")
     urls.write_text(text, encoding="utf-8")
 
 

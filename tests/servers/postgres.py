@@ -228,7 +228,7 @@ def _folder_for(user: str | None) -> Path:
     if user is not None and not all(
         folder.stat().st_mode & stat.S_IXOTH for folder in (parent, *parent.parents)
     ):
-        parent = Path("/tmp")  # noqa: S108 - mkdtemp makes the folder safely
+        parent = Path("/tmp")
     folder = Path(tempfile.mkdtemp(prefix="postgres-", dir=parent))
     if user is not None:
         shutil.chown(folder, user)
