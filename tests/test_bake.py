@@ -22,6 +22,11 @@ COMBINATIONS = [pytest.param(answers, id="-".join(answers.values())) for answers
 TEMPLATE_REMAINS = re.compile(
     r"cookiecutter\.[a-z_]|_copier_|\{%-? *(if|elif|else|endif|raw|endraw)"
 )
+# Words that belong to one scheduler.
+TRACES = {
+    "database": r"(?i)django.celery.beat|DatabaseScheduler|schedule_sync|ScheduleEntry",
+    "code": r"CELERY_BEAT_SCHEDULE\b|BEAT_SCHEDULE_FILE|PersistentScheduler|as_celery",
+}
 
 
 def text_files(project: Path) -> dict[str, str]:
@@ -103,6 +108,14 @@ def test_only_the_files_of_the_answers_are_there(bake: Bake, answers: dict[str, 
     assert not (project / ".copier-answers.yml").exists()
     for folder in filter(Path.is_dir, project.rglob("*")):
         assert any(folder.iterdir()), f"{folder} is empty"
+
+
+@pytest.mark.parametrize("scheduler", TRACES)
+def test_no_trace_of_a_scheduler_that_was_not_picked(bake: Bake, scheduler: str) -> None:
+    files = text_files(bake(scheduler=scheduler))
+    for other, words in TRACES.items():
+        found = [name for name, text in files.items() if re.search(words, text)]
+        assert bool(found) == (other == scheduler), found
 
 
 def test_table_of_conditional_paths_names_existing_paths() -> None:
@@ -196,6 +209,7 @@ PIECES = [
     "&",
     "<b>",
 ]
+# One line of any printable text that starts no Jinja expression.
 LINE = (
     st.lists(
         st.sampled_from(PIECES) | st.text(st.characters(codec="utf-8"), max_size=5), max_size=8

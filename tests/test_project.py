@@ -1,17 +1,21 @@
 """Every kind of project passes its own checks, with what its own requirements install."""
 
+import html
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
 
-from tests.baking import choices
+from tests.baking import bake_with_cookiecutter, choices
 from tests.conftest import Bake
 from tests.processes import Stack, free_port, http_get, python_environment, wait_until
 from tests.production import production_environment
 from tests.servers.postgres import PostgresServer
+from tests.test_bake import LINE
 
 pytestmark = pytest.mark.slow
 
@@ -26,6 +30,16 @@ HOSTILE = {
     "author_email": "o'neil+tag%x@example.com",
     "domain_name": "xn--mller-kva.example.com",
 }
+RENDER_HOME = """
+from shop import environment
+environment.start("testing")
+import django
+django.setup()
+from django.core.management import call_command
+from django.test import Client
+call_command("check")
+print(Client().get("/").content.decode())
+"""
 KINDS = [
     *({"scheduler": scheduler} for scheduler in choices()["scheduler"]),
     {**HOSTILE, "ci": "none", "license": "Proprietary"},
@@ -100,6 +114,23 @@ def test_it_runs_without_server_and_without_variables(stack: Stack) -> None:
     assert http_get(url + style[1]).status == 200
     assert stack.manage("doctor").returncode == 0
     assert server.terminate(10) is not None
+
+
+@given(name=LINE.filter(str.strip), description=LINE, author=LINE.filter(str.strip))
+@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
+def test_any_printable_text_ends_in_a_project_that_passes_its_checks(
+    template: Path, name: str, description: str, author: str
+) -> None:
+    assume(max(len(name), len(description), len(author)) <= 200)
+    texts = {"project_name": name, "description": description, "author_name": author}
+    with tempfile.TemporaryDirectory() as folder:
+        project = bake_with_cookiecutter(
+            template, Path(folder, "out"), {"project_slug": "shop", **texts}
+        )
+        with Stack(project, {}, python_environment(project)) as stack:
+            result = stack.run(["python", "-c", RENDER_HOME])
+    assert result.returncode == 0, result.stderr
+    assert html.escape(name) in html.escape(html.unescape(result.stdout))
 
 
 def answers(url: str) -> bool:
