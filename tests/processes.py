@@ -187,6 +187,28 @@ def identity(user: str | None) -> dict[str, Any]:
     return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
 
 
+def json_objects(name: str, lines: Sequence[str]) -> list[dict[str, Any]]:
+    """Return every line of a log parsed as a JSON object.
+
+    Args:
+        name: whose log it is, for the failure.
+        lines: the log.
+
+    Raises:
+        AssertionError: a line is none; the first such line is named.
+    """
+    parsed = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise AssertionError(f"{name}: line {number} is no JSON object: {line!r}")
+        parsed.append(value)
+    return parsed
+
+
 class Process:
     """A running command with a captured log; as a context manager it leaves no orphan.
 
@@ -286,16 +308,7 @@ class Process:
         Raises:
             AssertionError: a line is none; the first such line is named.
         """
-        parsed = []
-        for number, line in enumerate(self.lines, start=1):
-            try:
-                value = json.loads(line)
-            except ValueError:
-                value = None
-            if not isinstance(value, dict):
-                raise AssertionError(f"{self.name}: line {number} is no JSON object: {line!r}")
-            parsed.append(value)
-        return parsed
+        return json_objects(self.name, self.lines)
 
     def wait_for_line(self, pattern: str, timeout: float, *, after: int = 0) -> str:
         """Wait until a line of the log matches.

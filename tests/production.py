@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from tests.processes import Response, Stack, http_get, python_environment, wait_until
-from tests.users import add_notes_app, add_trial_app
+from tests.users import add_notes_app, add_trial_app, quicken_heartbeat
 
 HOST = "www.example.com"
 SECRET_KEY = "Fh3kLw-9sQzR0vXbT7nYpC2mGdJ5aUeK8iHoNq1WcZr4tBxV6y"
@@ -64,7 +64,7 @@ def visit(stack: Stack, path: str, *, timeout: float = 5.0) -> Response:
 
 
 def prepare(project: Path) -> Path:
-    """Add the apps that the tests use, their migrations and the collected static files.
+    """Add the apps that the tests use, their migrations, a quick schedule and the static files.
 
     Args:
         project: folder of a project that may be changed.
@@ -74,6 +74,7 @@ def prepare(project: Path) -> Path:
     """
     add_notes_app(project)
     add_trial_app(project)
+    quicken_heartbeat(project)
     development = {"PYTHONDONTWRITEBYTECODE": "1"}
     with Stack(project, development, python_environment(project)) as stack:
         for command in (["makemigrations", "notes", "trial"], ["collectstatic", "--noinput"]):

@@ -57,19 +57,22 @@ class Reply:
 class HTTPServer:
     """An HTTP server on 127.0.0.1, with TLS if it is given an authority."""
 
-    def __init__(self, authority: Authority | None = None) -> None:
+    def __init__(self, authority: Authority | None = None, *names: str) -> None:
         """Listen at once.
 
         Args:
             authority: who signs the certificate; None for plain HTTP.
+            names: host names and addresses of the certificate, those of this machine if none;
+                the first is the host in `url`.
         """
         self._requests: list[Received] = []
         self._replies: deque[Reply] = deque()
         self._changed = threading.Condition()
         self._closing = threading.Event()
-        self._server = _Server(self, None if authority is None else authority.server_context())
+        context = None if authority is None else authority.server_context(*names)
+        self._server = _Server(self, context)
         self._scheme, self._host = (
-            ("http", "127.0.0.1") if authority is None else ("https", "localhost")
+            ("http", "127.0.0.1") if authority is None else ("https", [*names, "localhost"][0])
         )
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="HTTP server", daemon=True

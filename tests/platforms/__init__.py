@@ -1,0 +1,1 @@
+"""Deployment files, turned into components and run as their platform would run them."""

@@ -1,0 +1,496 @@
+"""The image and the Compose files, built and run by a Docker engine. Nothing is ever pulled."""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import stat
+import subprocess
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.baking import choices
+from tests.conftest import Bake
+from tests.processes import add_lock_file, http_get, json_objects, wait_until
+from tests.production import prepare, production_environment
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("docker")]
+
+APPLICATION = ("web", "worker", "beat")
+# What a container has besides the image when it is run by the production file.
+LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--init")
+THROUGH_PROXY: dict[str, Any] = {
+    "host": "example.com",
+    "headers": {"X-Forwarded-Proto": "https"},
+}
+
+# Any free port of this machine, because another server may use that of the file.
+FREE_PORT = """
+services:
+  web:
+    ports: !override
+      - 127.0.0.1::8000
+"""
+
+
+@cache
+def engine_environment() -> dict[str, str]:
+    """Return the environment of every command: what it takes to find the engine, nothing else."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name in {"PATH", "HOME"} or name.startswith("DOCKER_")
+    }
+    command = ["docker", "buildx", "version"]
+    buildx = subprocess.run(command, env=environment, capture_output=True, check=False)
+    if buildx.returncode != 0:
+        # Compose would look for the builder that is absent, and share no cache with `build`.
+        environment["DOCKER_BUILDKIT"] = "0"
+    return environment
+
+
+def docker(
+    *arguments: str, folder: Path | None = None, timeout: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """Run a Docker command to its end and return it, whatever its exit code.
+
+    Args:
+        arguments: the command without `docker`.
+        folder: working directory.
+        timeout: seconds.
+
+    Raises:
+        subprocess.TimeoutExpired: it was still running and has been killed.
+    """
+    return subprocess.run(
+        ["docker", *arguments],
+        cwd=folder,
+        env=engine_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def images_named(project: Path) -> set[str]:
+    """Return the images that Dockerfile and production file start from."""
+    dockerfile = (project / "Dockerfile").read_text("utf-8")
+    services = yaml.safe_load((project / "compose.production.yml").read_text("utf-8"))["services"]
+    ready_made = {service["image"] for service in services.values() if "build" not in service}
+    return ready_made | set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engine(bake: Bake) -> None:
+    """Skip the tests where something is missing that they need."""
+    if shutil.which("docker") is None:
+        pytest.skip("there is no docker command")
+    if docker("version").returncode != 0:
+        pytest.skip("no Docker engine answers")
+    if docker("compose", "version").returncode != 0:
+        pytest.skip("docker has no compose command")
+    for name in sorted(images_named(bake())):
+        if docker("image", "inspect", name).returncode != 0:
+            pytest.skip(f"the image {name} is not on this machine, and tests pull none")
+
+
+@dataclass
+class Images:
+    """Builds images and removes all that came of it."""
+
+    tags: set[str] = field(default_factory=set)
+    steps: list[str] = field(default_factory=list)
+
+    def build(self, folder: Path, tag: str) -> subprocess.CompletedProcess[str]:
+        """Build a project's image and return how that went.
+
+        Args:
+            folder: the project.
+            tag: the image's name.
+        """
+        self.tags.add(tag)
+        result = docker("build", "--force-rm", "--tag", tag, ".", folder=folder, timeout=250)
+        # The builder without BuildKit leaves an image of each step and stage.
+        self.steps += re.findall(r"^ ---> ([0-9a-f]{12})$", result.stdout, re.MULTILINE)
+        return result
+
+    def remove(self) -> None:
+        """Remove what was built, and nothing that something else is based on or named after."""
+        docker("image", "rm", "--force", *self.tags)
+        for step in reversed(self.steps):
+            if docker("image", "inspect", "--format", "{{.RepoTags}}", step).stdout.strip() == "[]":
+                docker("image", "rm", step)
+
+
+@pytest.fixture(scope="module")
+def images() -> Iterator[Images]:
+    """A builder that leaves nothing behind."""
+    images = Images()
+    yield images
+    images.remove()
+
+
+@pytest.fixture(scope="module", params=choices()["scheduler"])
+def project(
+    request: pytest.FixtureRequest, bake: Bake, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A project with a lock file and the apps of the tests; its name is used nowhere else."""
+    slug = f"docker_test_{secrets.token_hex(4)}"
+    baked = bake(project_slug=slug, scheduler=request.param)
+    project = prepare(Path(shutil.copytree(baked, tmp_path_factory.mktemp("docker") / slug)))
+    add_lock_file(project)
+    return project
+
+
+@pytest.fixture(scope="module")
+def server(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project as it lies on a server, with the secrets that its page has made."""
+    server = Path(shutil.copytree(project, tmp_path_factory.mktemp("server") / project.name))
+    page = (server / "docs" / "deploy.md").read_text("utf-8")
+    blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    _, compose_variables, application_variables, *_ = map(textwrap.dedent, blocks)
+    for block in (compose_variables, application_variables):
+        subprocess.run(["sh", "-euc", block], cwd=server, check=True)
+    (server / ".git").mkdir()
+    (server / ".git" / "HEAD").write_text("ref: refs/heads/main\n", encoding="utf-8")
+    (server / "apps" / "__pycache__").mkdir(exist_ok=True)
+    (server / "apps" / "__pycache__" / "stale.pyc").touch()
+    return server
+
+
+@pytest.fixture(scope="module")
+def image(server: Path, images: Images) -> str:
+    """The name of the project's image, as the production file gives it."""
+    result = images.build(server, server.name)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return server.name
+
+
+def run(image: str, *command: str, options: tuple[str, ...] = ()) -> str:
+    """Return what a command in a new container prints; its exit code is 0."""
+    result = docker("run", "--rm", *options, image, *command)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_secrets_of_the_page_are_for_their_owner_alone(server: Path) -> None:
+    for name in (".env", "app.env"):
+        assert stat.S_IMODE((server / name).stat().st_mode) == 0o600, name
+
+
+def test_the_image_holds_what_runs_and_nothing_else(project: Path, image: str) -> None:
+    parts = run(image, "ls", "-A", "/app").split()
+    assert set(parts) == {
+        project.name,
+        "__pycache__",  # of the files here, compiled in the image
+        "apps",
+        "gunicorn.conf.py",
+        "manage.py",
+        "pyproject.toml",
+        "static",
+        "staticfiles",
+        "templates",
+        "uv.lock",
+    }
+    files = run(image, "find", "/app", "/opt/venv").split("\n")
+    names = {Path(file).name for file in files}
+    assert "wsgi.py" in names
+    assert not names & {".env", "app.env", ".git", "stale.pyc", "pytest", "ruff", "uv"}
+
+
+def test_the_image_is_for_production_and_for_a_user_without_rights(image: str) -> None:
+    assert run(image, "printenv", "DJANGO_ENVIRONMENT").strip() == "production"
+    assert run(image, "id", "-u").strip() == "1000"
+    writable = run(image, "find", "/app", "/opt/venv", "-writable", "-type", "f").split()
+    # uv's own, empty, and for everybody.
+    assert set(writable) <= {"/opt/venv/.lock"}, "the application can change itself"
+
+
+def test_static_files_in_the_image_are_named_after_their_content(image: str) -> None:
+    manifest = json.loads(run(image, "cat", "/app/staticfiles/staticfiles.json"))
+    name = manifest["paths"]["site.css"]
+    assert re.fullmatch(r"site\.[0-9a-f]{12}\.css", name)
+    assert "/app/staticfiles/" + name in run(image, "find", "/app/staticfiles", "-name", "site.*")
+
+
+@pytest.mark.parametrize("process", ["release", *APPLICATION])
+def test_a_container_without_variables_ends_with_one_message(
+    server: Path, process: str, image: str
+) -> None:
+    services = yaml.safe_load((server / "compose.production.yml").read_text("utf-8"))["services"]
+    result = docker("run", "--rm", *LOCKED_DOWN, image, *services[process]["command"].split())
+    assert result.returncode != 0
+    output = result.stdout + result.stderr
+    for name in ("SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "REDIS_URL", "EMAIL_HOST"):
+        assert len(re.findall(rf"\b{name}\b", output)) == 1, output
+    assert "Traceback" not in output
+
+
+def test_the_image_alone_serves_from_a_file_system_that_it_cannot_change(image: str) -> None:
+    variables = production_environment("postgres://u:p@127.0.0.1:1/n", "redis://127.0.0.1:1/0")
+    options = [f"--env={name}={value}" for name, value in variables.items()]
+    started = docker("run", "--detach", "--rm", *LOCKED_DOWN, *options, image)
+    assert started.returncode == 0, started.stderr
+    container = started.stdout.strip()
+    ask = "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/health/', timeout=5)"
+    try:
+        wait_until(
+            lambda: docker("exec", container, "python", "-c", ask).returncode == 0, 30, "/health/"
+        )
+    finally:
+        docker("rm", "--force", "--volumes", container)
+
+
+def layers(image: str) -> list[str]:
+    """Return the digests of an image's layers, the lowest first."""
+    described = docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", image)
+    digests: list[str] = json.loads(described.stdout)
+    return digests
+
+
+def test_a_change_of_code_installs_no_dependency_again(
+    project: Path, image: str, images: Images, tmp_path: Path
+) -> None:
+    changed = Path(shutil.copytree(project, tmp_path / "changed"))
+    with (changed / "templates" / "home.html").open("a", encoding="utf-8") as page:
+        page.write("<!-- changed -->\n")
+    result = images.build(changed, f"{image}:changed")
+    assert result.returncode == 0, result.stdout + result.stderr
+    old, new = layers(image), layers(f"{image}:changed")
+    # The code itself, and what is made of it.
+    assert old[:-2] == new[:-2]
+    assert old[-2] != new[-2]
+
+
+def test_an_image_without_lock_file_is_not_built(
+    project: Path, images: Images, tmp_path: Path
+) -> None:
+    unlocked = Path(shutil.copytree(project, tmp_path / "unlocked"))
+    (unlocked / "uv.lock").unlink()
+    result = images.build(unlocked, f"{project.name}:unlocked")
+    assert result.returncode != 0
+    # A builder adds colours, or the step and the time.
+    output = re.sub(r"\x1b\[[0-9;]*m|^#\d+ [\d.]+ ", "", result.stdout + result.stderr, flags=re.M)
+    assert "uv.lock is missing: run 'uv lock' and commit it." in output.splitlines()
+    assert "Traceback" not in output
+
+
+def test_an_image_with_a_broken_reference_is_not_built(
+    project: Path, image: str, images: Images, tmp_path: Path
+) -> None:
+    broken = Path(shutil.copytree(project, tmp_path / "broken"))
+    with (broken / "static" / "site.css").open("a", encoding="utf-8") as style:
+        style.write('body { background: url("missing.png"); }\n')
+    result = images.build(broken, f"{image}:broken")
+    assert result.returncode != 0
+    assert "missing.png" in result.stdout + result.stderr
+
+
+@dataclass
+class Deployment:
+    """The containers of one Compose file."""
+
+    folder: Path
+    file: str
+    name: str
+
+    def compose(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run a Compose command and return it, whatever its exit code; see `docker`."""
+        override = self.folder.parent / "free_port.yml"
+        override.write_text(FREE_PORT, encoding="utf-8")
+        files = ("--file", self.file, "--file", str(override))
+        return docker(
+            *("compose", "--project-name", self.name, *files, *arguments),
+            folder=self.folder,
+            timeout=timeout,
+        )
+
+    def up(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Start everything, or the services named, and wait until they are healthy."""
+        return self.compose("up", "--detach", "--wait", *arguments, timeout=250)
+
+    def run(self, service: str, *command: str) -> str:
+        """Return what a command in a service's container prints; its exit code is 0."""
+        result = self.compose("exec", "-T", service, *command)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    def container(self, service: str) -> dict[str, Any]:
+        """Return what `docker inspect` tells about a service's one container."""
+        [number] = self.compose("ps", "--all", "--quiet", service).stdout.split()
+        [described] = json.loads(docker("inspect", number).stdout)
+        container: dict[str, Any] = described
+        return container
+
+    def log(self, *services: str) -> list[str]:
+        """Return the lines of the services' logs."""
+        options = ("--no-log-prefix", "--no-color")
+        return self.compose("logs", *options, *services).stdout.splitlines()
+
+    def url(self) -> str:
+        """Return the address of the web process, without a slash at the end."""
+        return "http://" + self.compose("port", "web", "8000").stdout.strip()
+
+
+@contextmanager
+def deployment(folder: Path, file: str, name: str) -> Iterator[Deployment]:
+    """Yield a deployment that is taken down at the end, data included.
+
+    Args:
+        folder: the project.
+        file: the Compose file in it.
+        name: Compose's project name.
+    """
+    deployment = Deployment(folder, file, name)
+    try:
+        yield deployment
+    finally:
+        deployment.compose("down", "--volumes", "--remove-orphans", "--timeout", "0")
+
+
+@pytest.fixture(scope="module")
+def site(server: Path, image: str) -> Iterator[Deployment]:
+    """The production file, with every service up."""
+    with deployment(server, "compose.production.yml", server.name) as site:
+        up = site.up("--build")
+        assert up.returncode == 0, "\n".join([up.stderr, *site.log()])
+        yield site
+
+
+def moment(container: dict[str, Any], state: str) -> datetime:
+    """Return when a container got into a state, such as `StartedAt`."""
+    return datetime.fromisoformat(container["State"][state])
+
+
+def test_the_release_ran_once_and_before_the_rest(site: Deployment) -> None:
+    release = site.container("release")
+    assert release["State"]["ExitCode"] == 0
+    assert [line.startswith("Released ") for line in site.log("release")].count(True) == 1
+    for service in APPLICATION:
+        assert moment(release, "FinishedAt") < moment(site.container(service), "StartedAt")
+
+
+def test_every_process_is_healthy_and_confined(site: Deployment) -> None:
+    for service in APPLICATION:
+        container = site.container(service)
+        assert container["State"]["Health"]["Status"] == "healthy"
+        assert container["HostConfig"]["ReadonlyRootfs"] is True
+        assert container["HostConfig"]["CapDrop"] == ["ALL"]
+        assert "no-new-privileges:true" in container["HostConfig"]["SecurityOpt"]
+
+
+@pytest.mark.parametrize("service", APPLICATION)
+def test_doctor_finds_nothing(site: Deployment, service: str) -> None:
+    assert "PROBLEM" not in site.run(service, "python", "manage.py", "doctor", "--wait", "20")
+
+
+def test_the_site_is_served_with_its_static_files(site: Deployment) -> None:
+    url = site.url()
+    assert http_get(f"{url}/ready/").status == 200
+    page = http_get(f"{url}/", **THROUGH_PROXY)
+    assert page.status == 200
+    style = re.search(r'rel="stylesheet" href="([^"]+)"', page.text)
+    assert style
+    assert "immutable" in http_get(url + style[1], **THROUGH_PROXY).headers["cache-control"]
+
+
+def test_a_worker_told_to_stop_puts_its_task_back_within_its_grace_period(
+    site: Deployment,
+) -> None:
+    worker = site.container("worker")
+    code = "from apps.trial import tasks; tasks.sleep.delay('long', 20)"
+    site.run("web", "python", "manage.py", "shell", "--command", code)
+    wait_until(lambda: received(site) == 1, 20, "the task to be received")
+    started = time.monotonic()
+    assert site.compose("stop", "worker").returncode == 0
+    assert time.monotonic() - started < worker["Config"]["StopTimeout"]
+    assert site.container("worker")["State"]["ExitCode"] != 137, "it had to be killed"
+    assert site.run("broker", "valkey-cli", "llen", "default").strip() == "1"
+    docker("start", worker["Id"])
+    wait_until(lambda: received(site) == 2, 30, "the next worker to receive the task")
+
+
+def received(site: Deployment) -> int:
+    """Return how often the worker has received the task that sleeps."""
+    return len(
+        [line for line in site.log("worker") if re.search(r"tasks\.sleep\S+ received", line)]
+    )
+
+
+@pytest.mark.parametrize("service", APPLICATION)
+def test_every_line_of_a_log_is_json_to_the_end(site: Deployment, service: str) -> None:
+    container = site.container(service)
+    assert site.compose("stop", service).returncode == 0
+    assert json_objects(service, site.log(service))
+    docker("start", container["Id"])
+
+
+def test_a_release_that_fails_lets_nothing_start(server: Path, image: str, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(server, tmp_path / "failing"))
+    variables = (folder / "app.env").read_text("utf-8")
+    (folder / "app.env").write_text(
+        re.sub("SECRET_KEY=.*", "SECRET_KEY=short", variables), encoding="utf-8"
+    )
+    with deployment(folder, "compose.production.yml", f"{server.name}_failing") as failing:
+        assert failing.up().returncode != 0
+        assert failing.container("release")["State"]["ExitCode"] != 0
+        assert any("SECRET_KEY" in line for line in failing.log("release"))
+        for service in APPLICATION:
+            assert moment(failing.container(service), "StartedAt").year == 1, "it was started"
+
+
+@pytest.mark.parametrize("variable", ["POSTGRES_PASSWORD", "BROKER_PASSWORD"])
+def test_the_production_file_wants_its_passwords(
+    server: Path, variable: str, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(server, tmp_path / "incomplete"))
+    complete = Deployment(folder, "compose.production.yml", server.name)
+    assert complete.compose("config", "--quiet").returncode == 0
+    for blank in (f"{variable}=", ""):
+        lines = (server / ".env").read_text("utf-8").splitlines()
+        kept = [line for line in lines if not line.startswith(variable)]
+        (folder / ".env").write_text("\n".join([*kept, blank]), encoding="utf-8")
+        refused = complete.compose("config", "--quiet")
+        assert refused.returncode != 0
+        assert variable in refused.stderr
+
+
+def test_the_development_file_runs_the_code_of_the_folder(
+    project: Path, images: Images, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(project, tmp_path / "development"))
+    with deployment(folder, "compose.yml", f"{project.name}-development") as development:
+        assert development.compose("config", "--quiet").returncode == 0
+        images.tags.add(f"{project.name}:development")
+        # Mailpit's image is not asked for: nothing here sends an e-mail.
+        up = development.up("--build", *APPLICATION)
+        assert up.returncode == 0, "\n".join([up.stderr, *development.log()])
+        url = development.url()
+        wait_until(lambda: answers(f"{url}/ready/"), 30, "/ready/")
+        page = folder / "templates" / "home.html"
+        page.write_text(page.read_text("utf-8").replace("<h1>", "<h1>Changed "), encoding="utf-8")
+        assert "<h1>Changed " in http_get(f"{url}/").text
+        assert "ok       round trip" in development.run(
+            "worker", "python", "manage.py", "doctor", "--wait", "20"
+        )
+
+
+def answers(url: str) -> bool:
+    """Return whether a page is there."""
+    try:
+        return http_get(url).status == 200
+    except OSError:
+        return False
