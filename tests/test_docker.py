@@ -254,13 +254,6 @@ def test_the_image_alone_serves_from_a_file_system_that_it_cannot_change(image: 
         docker("rm", "--force", "--volumes", container)
 
 
-def layers(image: str) -> list[str]:
-    """Return the digests of an image's layers, the lowest first."""
-    described = docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", image)
-    digests: list[str] = json.loads(described.stdout)
-    return digests
-
-
 def test_a_change_of_code_installs_no_dependency_again(
     project: Path, image: str, images: Images, tmp_path: Path
 ) -> None:
@@ -269,10 +262,9 @@ def test_a_change_of_code_installs_no_dependency_again(
         page.write("<!-- changed -->\n")
     result = images.build(changed, f"{image}:changed")
     assert result.returncode == 0, result.stdout + result.stderr
-    old, new = layers(image), layers(f"{image}:changed")
-    # The code itself, and what is made of it.
-    assert old[:-2] == new[:-2]
-    assert old[-2] != new[-2]
+    # Not by comparing layers: the builder may take the same step from an image of somebody else.
+    assert re.search(r"RUN uv sync.*\n ---> Using cache", result.stdout), result.stdout
+    assert not re.search(r"RUN python -m compileall.*\n ---> Using cache", result.stdout)
 
 
 def test_an_image_without_lock_file_is_not_built(
