@@ -16,6 +16,7 @@ from tests.processes import Stack, free_port, http_get, python_environment, wait
 from tests.production import production_environment
 from tests.servers.postgres import PostgresServer
 from tests.test_bake import LINE
+from tests.users import add_notes_app
 
 pytestmark = pytest.mark.slow
 
@@ -81,6 +82,15 @@ def test_its_own_suite_passes_on_postgresql(stack: Stack, postgres: PostgresServ
 def test_its_checks_are_clean(stack: Stack, command: str) -> None:
     result = stack.run(command.split(), timeout=200)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_app_of_its_pages_passes_its_checks_too(bake_copy: Bake) -> None:
+    project = bake_copy()
+    add_notes_app(project)
+    with Stack(project, {}, python_environment(project)) as stack:
+        for command in ("ruff check apps/notes", "ruff format --check apps/notes", "mypy ."):
+            result = stack.run(command.split(), timeout=200)
+            assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("environment", ["production", "staging"])

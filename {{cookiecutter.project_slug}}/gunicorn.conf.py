@@ -11,7 +11,7 @@ start("production")
 
 env = Environment(os.environ)
 
-bind = f"0.0.0.0:{env.integer('PORT', default=8000, minimum=1)}"
+bind = f"0.0.0.0:{env.port('PORT', default=8000)}"
 worker_class = "gthread"
 # Not derived from the number of processors: in a container that is the host's. Each worker and
 # thread may hold a database connection: workers x threads, and one more per worker for probes.

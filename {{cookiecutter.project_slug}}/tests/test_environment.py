@@ -122,6 +122,12 @@ def test_a_number_that_makes_no_sense_is_a_problem(value: str) -> None:
     assert f"NUMBER is {value!r}; it must be a whole number from 1." in message(env)
 
 
+def test_a_port_beyond_the_last_is_a_problem() -> None:
+    env = Environment({"PORT": "70000"})
+    env.port("PORT", default=8000)
+    assert "PORT is 70000; the last port is 65535." in message(env)
+
+
 def test_a_choice_is_read_in_any_case() -> None:
     assert Environment({"LEVEL": "debug"}).choice("LEVEL", ("DEBUG", "INFO"), default="INFO") == (
         "DEBUG"
@@ -174,8 +180,15 @@ def test_webhook_secrets_are_read_by_host() -> None:
 def test_a_webhook_secret_that_is_none_is_a_problem_and_is_not_shown(secret: str) -> None:
     env = Environment({"SECRETS": f"example.com={secret}"})
     env.webhook_secrets("SECRETS")
-    assert "SECRETS: the secret for example.com must be whsec_" in message(env)
+    assert "SECRETS: secret 1 must be whsec_" in message(env)
     assert secret not in message(env)
+
+
+def test_a_webhook_secret_without_its_host_is_not_shown() -> None:
+    env = Environment({"SECRETS": "whsec_cHJpdmF0"})
+    assert env.webhook_secrets("SECRETS") == {}
+    assert "SECRETS: item 1 is not of the form key=value." in message(env)
+    assert "cHJpdmF0" not in message(env)
 
 
 @pytest.mark.parametrize("key", ["short", "a" * 60, f"django-insecure-{SECRET_KEY}"])
@@ -231,6 +244,19 @@ def test_missing_parts_of_the_database_are_named() -> None:
     assert "Missing or blank: DB_USER, DB_PASSWORD." in message(env)
 
 
+def test_two_ways_to_name_the_database_are_a_problem() -> None:
+    env = Environment({"DATABASE_URL": "postgres://host/name", "DB_HOST": "other"})
+    env.database(POSTGRESQL_SCHEMES)
+    assert "DATABASE_URL and DB_ variables are both set" in message(env)
+
+
+@pytest.mark.parametrize("option", ["conn_max_age=0", "disable_server_side_cursors=true", "pool=1"])
+def test_options_of_django_in_a_database_url_are_a_problem(option: str) -> None:
+    env = Environment({"DATABASE_URL": f"postgres://host/name?{option}"})
+    env.database(POSTGRESQL_SCHEMES)
+    assert f"DATABASE_URL: {option.partition('=')[0]} is no option" in message(env)
+
+
 def test_no_variable_is_no_database() -> None:
     env = Environment({})
     assert env.database(POSTGRESQL_SCHEMES) == {}
@@ -278,6 +304,12 @@ def test_a_redis_url_that_is_none_is_a_problem(url: str) -> None:
     assert "REDIS_URL can't be used: it must look like redis://" in message(env)
 
 
+def test_tls_options_in_a_redis_url_are_a_problem() -> None:
+    env = Environment({"REDIS_URL": "rediss://host/0?ssl_check_hostname=false"})
+    env.redis_url("REDIS_URL")
+    assert "REDIS_URL holds ssl_check_hostname; REDIS_CA_FILE and" in message(env)
+
+
 def test_a_redis_database_is_a_number() -> None:
     env = Environment({"REDIS_URL": "redis://host:6379/first"})
     env.redis_url("REDIS_URL")
@@ -303,13 +335,20 @@ def test_redis_is_verified_by_default() -> None:
     assert Environment({}).redis_tls() == {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
 
 
-def test_redis_is_verified_with_a_private_ca(tmp_path: Path) -> None:
-    path = tmp_path / "ca.pem"
-    path.write_text("certificate")
-    assert Environment({"REDIS_CA_FILE": str(path)}).redis_tls()["ssl_ca_certs"] == str(path)
+def test_redis_is_verified_with_a_private_ca(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssl.create_default_context", lambda cafile: None)
+    env = Environment({"REDIS_CA_FILE": "/etc/ca.pem"})
+    assert env.redis_tls()["ssl_ca_certs"] == "/etc/ca.pem"
 
 
 def test_a_ca_file_that_is_not_there_is_a_problem() -> None:
     env = Environment({"REDIS_CA_FILE": "/missing/ca.pem"})
     env.redis_tls()
-    assert "REDIS_CA_FILE names /missing/ca.pem, and there is no such file." in message(env)
+    assert "REDIS_CA_FILE names /missing/ca.pem, which is no certificate (" in message(env)
+
+
+def test_a_ca_file_that_is_no_certificate_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    env = Environment({"REDIS_CA_FILE": str(tmp_path / "ca.pem")})
+    env.redis_tls()
+    assert "which is no certificate (" in message(env)

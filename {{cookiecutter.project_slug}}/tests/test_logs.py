@@ -47,6 +47,31 @@ def test_celery_lines_name_the_task_and_no_argument(capsys: pytest.CaptureFixtur
     assert "private" not in line
 
 
+def test_a_message_that_is_refused_is_logged_without_its_contents(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logging.config.dictConfig(logging_config("INFO", "json"))
+    logging.getLogger("celery.worker.consumer.consumer").error(
+        "Received unregistered task of type %s.\n\nmessage body was: %s", "send", "private"
+    )
+    [line] = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["event"] == "Received unregistered task of type  (not shown)"
+
+
+def test_a_result_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    logging.config.dictConfig(logging_config("INFO", "json"))
+    result = {"name": "send", "return_value": "private"}
+    logging.getLogger("celery.app.trace").info("Task %(name)s: %(return_value)s", result)
+    [line] = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["event"] == "Task send: (not shown)"
+
+
+def test_a_request_is_not_logged_with_its_query(capsys: pytest.CaptureFixture[str]) -> None:
+    logging.config.dictConfig(logging_config("INFO", "json"))
+    logging.getLogger("django.request").warning("Not Found", extra={"request": "/?token=private"})
+    assert "private" not in capsys.readouterr().out
+
+
 def test_lines_for_people_are_no_json(capsys: pytest.CaptureFixture[str]) -> None:
     logging.config.dictConfig(logging_config("INFO", "console"))
     logging.getLogger("elsewhere").info("hello")

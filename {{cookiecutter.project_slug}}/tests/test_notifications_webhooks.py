@@ -128,7 +128,7 @@ def raw_server(talk: Callable[[socket.socket], None]) -> Iterator[int]:
 
 
 def test_receiver_can_verify_the_signature(receiver: Receiver, settings: Settings) -> None:
-    settings.SERVICE_NAME, settings.VERSION = "my_project", "1.2.3"
+    settings.SERVICE_NAME, settings.VERSION = "service", "1.2.3"
     payload = {"type": "order.paid", "data": {"id": 7, "name": "Zoë ☂"}}
 
     send_webhook.delay(f"{receiver.url}/hooks?token=1", payload).get()
@@ -137,7 +137,7 @@ def test_receiver_can_verify_the_signature(receiver: Receiver, settings: Setting
     assert path == "/hooks?token=1"
     assert headers["host"] == f"127.0.0.1:{receiver.server_port}"
     assert headers["content-type"] == "application/json"
-    assert headers["user-agent"] == "my_project/1.2.3"
+    assert headers["user-agent"] == "service/1.2.3"
     assert Webhook(SECRET).verify(body, headers) == payload
     with pytest.raises(WebhookVerificationError):
         Webhook(OTHER_SECRET).verify(body, headers)

@@ -16,6 +16,7 @@ import redis
 from celery import current_app, shared_task
 from celery.apps.beat import Beat
 from celery.apps.worker import Worker
+from celery.concurrency import prefork, solo
 from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.core import mail
@@ -30,7 +31,7 @@ from apps.operations import checks, heartbeat, pings, programs
 from apps.operations.alerts import send_alert
 from apps.operations.apps import OperationsConfig
 from apps.operations.beat import Scheduler
-from apps.operations.failures import argument_names, report_failure
+from apps.operations.failures import argument_names, report_failure, report_unknown_task
 from apps.operations.management.commands import release
 from apps.operations.models import Heartbeat
 from apps.operations.redis_tls import CertificateError, ConnectionPool, SSLConnection
@@ -206,6 +207,16 @@ def test_release_checks_migrates_and_says_so(monkeypatch: pytest.MonkeyPatch) ->
     assert f"Released {settings.VERSION}." in output.getvalue()
 
 
+def test_release_says_that_the_database_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OperationalError("refused")
+
+    monkeypatch.setattr(release, "call_command", do_nothing)
+    monkeypatch.setattr(release, "wait_for_database", fail)
+    with pytest.raises(CommandError, match=r"The database does not answer: refused"):
+        release.Command(stdout=StringIO()).handle(wait=0)
+
+
 class FakePostgreSQL:
     """A database whose advisory lock is held by others for some tries."""
 
@@ -293,6 +304,13 @@ def test_arguments_that_do_not_fit_are_named_by_position() -> None:
 
 
 @override_settings(ALERT_RECIPIENTS=[RECIPIENT])
+def test_a_message_for_an_unknown_task_is_alerted(caplog: pytest.LogCaptureFixture) -> None:
+    report_unknown_task(name="apps.gone.tasks.gone", id="1")
+    assert "task apps.gone.tasks.gone[1] is unknown to this worker" in caplog.text
+    assert "apps.gone.tasks.gone is unknown" in mail.outbox[0].subject
+
+
+@override_settings(ALERT_RECIPIENTS=[RECIPIENT])
 def test_the_same_alert_is_sent_once() -> None:
     for _ in range(3):
         report_failure(
@@ -314,15 +332,18 @@ def test_an_alert_is_sent_without_a_cache(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @override_settings(ALERT_RECIPIENTS=[RECIPIENT])
-def test_an_alert_that_can_not_be_sent_is_logged(
+def test_an_alert_that_could_not_be_sent_is_logged_and_sent_the_next_time(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(_: object) -> None:
         raise smtplib.SMTPServerDisconnected
 
-    monkeypatch.setattr(mail.EmailMessage, "send", fail)
-    send_alert("subject", "body")
+    with monkeypatch.context() as mail_server_down:
+        mail_server_down.setattr(mail.EmailMessage, "send", fail)
+        send_alert("subject", "body")
     assert "'subject' could not be sent" in caplog.text
+    send_alert("subject", "body")
+    assert len(mail.outbox) == 1
 
 
 @pytest.mark.django_db
@@ -384,7 +405,12 @@ def test_worker_and_beat_prepare_and_print_no_banner(monkeypatch: pytest.MonkeyP
     assert beat.quiet is True
 
 
-def test_sigterm_is_handled_like_sigquit(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("pool", "handled"), [(prefork.TaskPool, ["SIGTERM"]), (solo.TaskPool, [])]
+)
+def test_sigterm_is_handled_like_sigquit_where_tasks_can_be_ended(
+    monkeypatch: pytest.MonkeyPatch, pool: type[Any], handled: list[str]
+) -> None:
     installed: list[str] = []
     monkeypatch.setattr(Worker, "install_platform_tweaks", do_nothing)
     monkeypatch.setattr(
@@ -392,9 +418,10 @@ def test_sigterm_is_handled_like_sigquit(monkeypatch: pytest.MonkeyPatch) -> Non
         "install_worker_term_hard_handler",
         lambda worker, sig: installed.append(sig),
     )
-    worker_class: Any = current_app.Worker
-    worker_class.install_platform_tweaks(worker_class.__new__(worker_class), None)
-    assert installed == ["SIGTERM"]
+    worker: Any = current_app.Worker.__new__(current_app.Worker)
+    worker.pool_cls = pool
+    worker.install_platform_tweaks(worker)
+    assert installed == handled
 
 
 def test_the_worker_touches_its_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:

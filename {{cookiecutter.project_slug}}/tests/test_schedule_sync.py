@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from celery.schedules import crontab
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django_celery_beat.models import CrontabSchedule
 from django_celery_beat.models import PeriodicTask as Row
 
@@ -91,6 +92,14 @@ def test_an_entry_that_vanished_is_disabled_and_comes_back_enabled() -> None:
     assert sync_schedule([]) == []
     assert sync_schedule([DIGEST]) == ["Schedule: digest is back and enabled."]
     assert row("digest").enabled
+
+
+@pytest.mark.parametrize(
+    "moment", [timedelta(milliseconds=500), crontab(hour=[1, 2])], ids=["half-second", "list"]
+)
+def test_what_the_database_can_not_hold_is_refused(moment: crontab | timedelta) -> None:
+    with pytest.raises(ImproperlyConfigured, match="The schedule of digest can't be kept"):
+        sync_schedule([replace(DIGEST, schedule=moment)])
 
 
 def test_a_row_made_by_hand_is_never_touched() -> None:

@@ -8,6 +8,7 @@ import base64
 import ipaddress
 import os
 import re
+import ssl
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,12 +24,24 @@ ENVIRONMENTS = ("development", "staging", "production", "testing")
 POSTGRESQL_SCHEMES = ("postgres", "postgresql")
 DATABASE_PARTS = ("DB_NAME", "DB_USER", "DB_PASSWORD", "DB_HOST")
 
+# What django-environ takes from the query of a database URL for Django, as text or not at all.
+DJANGO_OPTIONS = {
+    "ATOMIC_REQUESTS",
+    "AUTOCOMMIT",
+    "CONN_HEALTH_CHECKS",
+    "CONN_MAX_AGE",
+    "DISABLE_SERVER_SIDE_CURSORS",
+    "disable_server_side_cursors",
+    "pool",
+}
+
 TRUE = ("1", "true", "yes", "on")
 FALSE = ("0", "false", "no", "off")
 
 # Django's own limits, checked by security.W009.
 SECRET_KEY_LENGTH = 50
 SECRET_KEY_UNIQUE_CHARACTERS = 5
+LAST_PORT = 65535
 # In bytes, as Standard Webhooks has it.
 WEBHOOK_KEY_LENGTHS = range(24, 65)
 
@@ -196,6 +209,21 @@ class Environment:
             return default
         return int(value)
 
+    def port(self, name: str, *, default: int) -> int:
+        """Read a variable as the number of a TCP port.
+
+        Args:
+            name: The name of the variable.
+            default: What a missing or blank variable stands for.
+
+        Returns:
+            The number.
+        """
+        port = self.integer(name, default=default, minimum=1)
+        if port > LAST_PORT:
+            self.reject(f"{name} is {port}; the last port is {LAST_PORT}.")
+        return port
+
     def choice(self, name: str, choices: Iterable[str], *, default: str) -> str:
         """Read a variable as one of some words, in any case.
 
@@ -242,6 +270,7 @@ class Environment:
             if not key.strip() or not value.strip():
                 # The item may be a secret, so only its place is told.
                 self.reject(f"{name}: item {position} is not of the form key=value.")
+                continue
             pairs[key.strip()] = value.strip()
         return pairs
 
@@ -272,14 +301,14 @@ class Environment:
             The secrets by host, in lower case.
         """
         secrets = {host.lower(): secret for host, secret in self.pairs(name).items()}
-        for host, secret in secrets.items():
+        for position, secret in enumerate(secrets.values(), start=1):
             try:
                 key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
             except ValueError:
                 key = b""
             if not secret.startswith("whsec_") or len(key) not in WEBHOOK_KEY_LENGTHS:
                 self.reject(
-                    f"{name}: the secret for {host} must be whsec_ and the base64 form of 24 to 64 "
+                    f"{name}: secret {position} must be whsec_ and the base64 form of 24 to 64 "
                     "random bytes."
                 )
         return secrets
@@ -338,7 +367,9 @@ class Environment:
         """
         url = self.text("DATABASE_URL")
         parts = {name: self.text(name) for name in DATABASE_PARTS}
-        port = self.integer("DB_PORT", default=5432, minimum=1)
+        port = self.port("DB_PORT", default=5432)
+        if url and any(parts.values()):
+            self.reject("DATABASE_URL and DB_ variables are both set; use one or the other.")
         if url:
             return self._database_url(url, tuple(schemes))
         if not any(parts.values()):
@@ -370,6 +401,10 @@ class Environment:
                 "characters in user and password percent-encoded."
             )
             return {}
+        django_options = DJANGO_OPTIONS & set(database | database.get("OPTIONS", {}))
+        if django_options:
+            names = ", ".join(sorted(django_options)).lower()
+            self.reject(f"DATABASE_URL: {names} is no option of PostgreSQL; see settings/base.py.")
         if scheme in POSTGRESQL_SCHEMES and not database["NAME"]:
             self.reject(f"DATABASE_URL names no database; it must look like {example}.")
             return {}
@@ -411,6 +446,12 @@ class Environment:
                 f"{name} turns the verification of certificates off (ssl_cert_reqs); give the "
                 "server's CA in REDIS_CA_FILE, or set REDIS_TLS_VERIFY=false to say you mean it."
             )
+        others = [option for option in options if option.startswith("ssl_")]
+        if others:
+            self.reject(
+                f"{name} holds {', '.join(others)}; REDIS_CA_FILE and REDIS_TLS_VERIFY say how a "
+                "server is verified."
+            )
         return urlunsplit(parts._replace(query=urlencode(options)))
 
     def redis_tls(self) -> dict[str, Any]:
@@ -420,8 +461,11 @@ class Environment:
             Keyword arguments that Celery, kombu and redis-py all understand.
         """
         path = self.text("REDIS_CA_FILE")
-        if path and not Path(path).is_file():
-            self.reject(f"REDIS_CA_FILE names {path}, and there is no such file.")
+        if path:
+            try:
+                ssl.create_default_context(cafile=path)
+            except OSError as error:
+                self.reject(f"REDIS_CA_FILE names {path}, which is no certificate ({error}).")
         if not self.flag("REDIS_TLS_VERIFY", default=True):
             return {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
         tls: dict[str, Any] = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}

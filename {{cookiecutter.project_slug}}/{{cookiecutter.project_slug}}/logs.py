@@ -1,5 +1,6 @@
 """One logging configuration for Django, Celery and gunicorn."""
 
+import logging
 import sys
 from typing import Any
 
@@ -10,8 +11,27 @@ FORMATS = ("json", "console")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
-def _name_task(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Keep the task's name and id of a line that Celery wrote, and drop the arguments' values."""
+class WithoutValues(logging.Filter):
+    """Takes the values of arguments and results out of what Celery logs about messages."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record; it is logged all the same."""
+        if record.name == "celery.worker.consumer.consumer" and "body" in record.msg:
+            record.msg = f"{record.msg.partition('%')[0].split(chr(10))[0]} (not shown)"
+            record.args = ()
+            record.exc_info = None
+        if isinstance(record.args, dict) and "return_value" in record.args:
+            record.args = {**record.args, "return_value": "(not shown)"}
+        return True
+
+
+def _leave_values_out(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Keep the task's name and id of a line that Celery wrote, and drop the arguments' values.
+
+    Django's lines carry the request, and with it a query that may hold a token.
+    """
+    for name in ("request", "server_time"):
+        event.pop(name, None)
     data = event.pop("data", None)
     if isinstance(data, dict):
         event.update(task=data.get("name"), task_id=data.get("id"))
@@ -33,7 +53,7 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
-        _name_task,
+        _leave_values_out,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
@@ -56,9 +76,11 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
                 "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
             },
         },
+        "filters": {"without_values": {"()": WithoutValues}},
         "handlers": {
             "stdout": {
                 "class": "logging.StreamHandler",
+                "filters": ["without_values"],
                 "formatter": "default",
                 "stream": "ext://sys.stdout",
             },
@@ -73,6 +95,8 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
             "gunicorn.access": {"handlers": [], "propagate": True},
             # Scanners send forged Host headers all day; the answer is 400 all the same.
             "django.security.DisallowedHost": {"handlers": ["null"], "propagate": False},
+            # Its lines for debugging hold the arguments of every task.
+            "celery.pool": {"level": "INFO"},
             # httpx logs whole URLs, which may carry tokens.
             "httpx": {"level": "WARNING"},
         },

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from contextlib import suppress
 
 from django.conf import settings
 from django.core.cache import cache
@@ -23,7 +24,9 @@ def send_alert(subject: str, body: str) -> None:
         subject: What happened, always in the same words for the same thing.
         body: What to know and where to look; no values of arguments, no secrets.
     """
-    if not settings.ALERT_RECIPIENTS or not _is_news(subject):
+    # Hashed, because a cache may limit the length and the characters of a key.
+    key = f"alert:{hashlib.sha256(subject.encode()).hexdigest()}"
+    if not settings.ALERT_RECIPIENTS or not _is_news(key):
         return
     message = EmailMessage(
         subject=f"{settings.EMAIL_SUBJECT_PREFIX}{subject}",
@@ -35,13 +38,17 @@ def send_alert(subject: str, body: str) -> None:
         message.send()
     except Exception:
         logger.exception("the alert %r could not be sent", subject)
+        _forget(key)
 
 
-def _is_news(subject: str) -> bool:
-    # Hashed, because a cache may limit the length and the characters of a key.
-    key = f"alert:{hashlib.sha256(subject.encode()).hexdigest()}"
+def _is_news(key: str) -> bool:
     try:
         return cache.add(key, 1, timeout=QUIET_TIME)
     except Exception:
-        logger.warning("the cache can't tell whether the alert %r was sent before", subject)
+        logger.warning("the cache can't tell whether an alert was sent before")
         return True
+
+
+def _forget(key: str) -> None:
+    with suppress(Exception):
+        cache.delete(key)

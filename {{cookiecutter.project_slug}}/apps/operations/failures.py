@@ -64,3 +64,20 @@ def report_failure(
         f"Task id: {task_id}\nArguments: {', '.join(names) or 'none'}\n\n"
         "The traceback is in the worker's log, under the task id.\n",
     )
+
+
+@signals.task_unknown.connect
+def report_unknown_task(name: str, id: str, **_: Any) -> None:
+    """Log and alert that a message asked for a task that this worker does not have.
+
+    Args:
+        name: The name in the message.
+        id: The task's id.
+    """
+    logger.error("task %s[%s] is unknown to this worker and was discarded", name, id)
+    send_alert(
+        f"{name} is unknown to a worker",
+        f"A message for the task {name} was discarded, because a worker has no such task.\n\n"
+        f"Task id: {id}\n\n"
+        "Is the worker older than the process that sent the message, or was the task renamed?\n",
+    )

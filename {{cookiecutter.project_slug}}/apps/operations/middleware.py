@@ -1,6 +1,7 @@
 """The probes of load balancers and platforms."""
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -26,29 +27,30 @@ class Probe:
         self.name = name
         self._ping = ping
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"probe-{name}")
-        self._answer: Future[None] | None = None
+        self._asked: tuple[Future[None], float] | None = None
 
-    def ask(self) -> Future[None]:
+    def ask(self) -> tuple[Future[None], float]:
         """Ask the service, unless an earlier question is still unanswered.
 
         Returns:
-            What will be the answer: nothing, or the client's error.
+            What will be the answer (nothing, or the client's error), and until when it counts.
         """
-        if self._answer is None or self._answer.done():
-            self._answer = self._executor.submit(self._ping)
-        return self._answer
+        if self._asked is None or self._asked[0].done():
+            self._asked = self._executor.submit(self._ping), time.monotonic() + TIMEOUT
+        return self._asked
 
-    def answers(self, answer: Future[None]) -> bool:
-        """Wait for an answer, ``TIMEOUT`` at most.
+    def answers(self, answer: Future[None], deadline: float) -> bool:
+        """Wait for an answer.
 
         Args:
             answer: What :meth:`ask` returned.
+            deadline: Until when, on the monotonic clock.
 
         Returns:
             Whether the service answered in time and without an error.
         """
         try:
-            answer.result(TIMEOUT)
+            answer.result(max(0.0, deadline - time.monotonic()))
         except Exception as error:
             reason = str(error) or "no answer in time"
             logger.warning("%s is not ready: %s", self.name, reason)
@@ -87,7 +89,7 @@ class HealthMiddleware:
 
     def _ready(self) -> JsonResponse:
         asked = [(probe, probe.ask()) for probe in (self._database, self._cache)]
-        checks = {probe.name: probe.answers(answer) for probe, answer in asked}
+        checks = {probe.name: probe.answers(*question) for probe, question in asked}
         # Without its cache the site is slow or limited; without its database it is not there.
         ready = checks["database"]
         return JsonResponse(

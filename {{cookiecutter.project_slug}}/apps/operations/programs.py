@@ -11,6 +11,7 @@ from celery import Celery, current_app, signals
 from celery.apps.beat import Beat
 from celery.apps.worker import Worker
 from celery.bootsteps import StartStopStep
+from celery.concurrency.prefork import TaskPool
 from celery.worker import WorkController
 from django.conf import settings
 from django.db import Error, connection
@@ -49,7 +50,7 @@ class ProjectWorker(Worker):
         prepare("worker")
         super().on_before_init(quiet=True, **options)
 
-    def install_platform_tweaks(self, worker: WorkController) -> None:
+    def install_platform_tweaks(self, worker: Any) -> None:
         """Make SIGTERM end the worker in time, with unfinished tasks put back on their queues.
 
         Celery's own handler waits for running tasks without limit, until the platform kills the
@@ -57,9 +58,11 @@ class ProjectWorker(Worker):
         https://docs.celeryq.dev/en/stable/userguide/workers.html#worker-shutdown
         """
         super().install_platform_tweaks(worker)
-        celery.apps.worker.install_worker_term_hard_handler(  # type: ignore[attr-defined]
-            worker, sig="SIGTERM"
-        )
+        # The other pools can't end a running task, and do finish it.
+        if issubclass(worker.pool_cls, TaskPool):
+            celery.apps.worker.install_worker_term_hard_handler(  # type: ignore[attr-defined]
+                worker, sig="SIGTERM"
+            )
 
 
 class ProjectBeat(Beat):
@@ -87,6 +90,8 @@ class HeartbeatStep(StartStopStep):
     def stop(self, parent: WorkController) -> None:
         """Take the file away when the worker stops."""
         heartbeat.stop("worker")
+
+    terminate = stop
 
 
 @signals.worker_ready.connect

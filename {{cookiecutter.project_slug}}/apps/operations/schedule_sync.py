@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from celery.schedules import crontab, schedule
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import transaction
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule
 from django_celery_beat.models import PeriodicTask as Row
@@ -85,6 +86,14 @@ def _values(entry: PeriodicTask) -> dict[str, Any]:
         moment = CrontabSchedule.from_schedule(entry.schedule)
     else:
         moment = IntervalSchedule.from_schedule(schedule(entry.schedule))
+    try:
+        moment.full_clean()
+    except ValidationError as error:
+        raise ImproperlyConfigured(
+            f"The schedule of {entry.name} can't be kept in the database: "
+            f"{' '.join(error.messages)} Write an interval of whole seconds, or a crontab of text "
+            "such as hour='1,2'."
+        ) from error
     moment.save()
     # An interval is read back as a whole number; the comparison with the row needs it so.
     moment.refresh_from_db()

@@ -105,6 +105,11 @@ if DATABASES["default"]:
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             "connect_timeout": 5,
+            # Notice within half a minute that the server's machine is gone.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,
             "application_name": SERVICE_NAME,
             **DATABASES["default"].get("OPTIONS", {}),
         },
@@ -156,9 +161,11 @@ CELERY_REDIS_BACKEND_USE_SSL = (
 )
 CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {
     "visibility_timeout": CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"],
+    # A request that wants a result asks this server before it enqueues; 20 tries would hang it.
+    "retry_policy": {"max_retries": 0},
 }
-CELERY_REDIS_SOCKET_CONNECT_TIMEOUT = 4
-CELERY_REDIS_SOCKET_TIMEOUT = 4
+CELERY_REDIS_SOCKET_CONNECT_TIMEOUT = 2
+CELERY_REDIS_SOCKET_TIMEOUT = 2
 CELERY_RESULT_EXPIRES = timedelta(hours=1)
 CELERY_TASK_IGNORE_RESULT = True
 
@@ -229,10 +236,11 @@ DEFAULT_FROM_EMAIL = env.text(
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 EMAIL_HOST = env.text("EMAIL_HOST")
-EMAIL_PORT = env.integer("EMAIL_PORT", default=587, minimum=1)
+EMAIL_PORT = env.port("EMAIL_PORT", default=587)
 EMAIL_HOST_USER = env.text("EMAIL_HOST_USER")
 EMAIL_HOST_PASSWORD = env.text("EMAIL_HOST_PASSWORD")
-EMAIL_USE_TLS = env.flag("EMAIL_USE_TLS", default=True)
+EMAIL_USE_SSL = env.flag("EMAIL_USE_SSL", default=False)
+EMAIL_USE_TLS = env.flag("EMAIL_USE_TLS", default=not EMAIL_USE_SSL)
 EMAIL_TIMEOUT = 10
 EMAIL_SUBJECT_PREFIX = f"[{SERVICE_NAME}] "
 # Whoever is to hear of a task that failed for good.

@@ -17,6 +17,10 @@ STORAGES = {
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 
+ALERT_RECIPIENTS = []
+WEBHOOK_SECRETS = {}
+WEBHOOK_ALLOWED_NETWORKS = []
+
 CELERY_BROKER_URL = "memory://localhost"
 CELERY_BROKER_USE_SSL = None
 CELERY_RESULT_BACKEND = None

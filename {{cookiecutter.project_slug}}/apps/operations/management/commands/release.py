@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection
+from django.db import Error, connection
 
 from apps.operations.programs import wait_for_database
 {%- if cookiecutter.scheduler == "database" %}
@@ -38,7 +38,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Release."""
         call_command("check", deploy=not settings.DEBUG, fail_level="WARNING")
-        wait_for_database()
+        try:
+            wait_for_database()
+        except Error as error:
+            raise CommandError(f"The database does not answer: {error}") from error
         with self._lock(options["wait"]):
             call_command("migrate", interactive=False)
 {%- if cookiecutter.scheduler == "database" %}
@@ -53,6 +56,7 @@ class Command(BaseCommand):
             yield
             return
         deadline = time.monotonic() + patience
+        self.stdout.write("Taking the lock; another release may have to end first.")
         with connection.cursor() as cursor:
             while True:
                 cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK_ID])
@@ -63,9 +67,10 @@ class Command(BaseCommand):
                         f"Another release held the lock for {patience:.0f} seconds; see whether "
                         "its migrations hang, and release again."
                     )
-                self.stdout.write("Waiting for another release to end.")
                 time.sleep(1)
             try:
                 yield
             finally:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK_ID])
+                # A connection that was lost has lost the lock too; its error is not the first.
+                with suppress(Error):
+                    cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK_ID])
