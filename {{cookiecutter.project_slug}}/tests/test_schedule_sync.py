@@ -2,14 +2,17 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from io import StringIO
 
 import pytest
 from celery.schedules import crontab
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, call_command
 from django_celery_beat.models import CrontabSchedule
 from django_celery_beat.models import PeriodicTask as Row
 
+from apps.operations.management.commands import release
 from apps.operations.models import ScheduleEntry
 from apps.operations.schedule import PeriodicTask
 from apps.operations.schedule_sync import sync_schedule
@@ -100,6 +103,14 @@ def test_an_entry_that_vanished_is_disabled_and_comes_back_enabled() -> None:
 def test_what_the_database_can_not_hold_is_refused(moment: crontab | timedelta) -> None:
     with pytest.raises(ImproperlyConfigured, match="The schedule of digest can't be kept"):
         sync_schedule([replace(DIGEST, schedule=moment)])
+
+
+def test_a_release_says_what_the_database_can_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    unusable = replace(DIGEST, schedule=timedelta(milliseconds=500))
+    monkeypatch.setattr(settings, "PERIODIC_TASKS", [unusable])
+    monkeypatch.setattr(release, "call_command", lambda *_, **__: None)
+    with pytest.raises(CommandError, match="The schedule of digest can't be kept"):
+        call_command("release", stdout=StringIO())
 
 
 def test_a_row_made_by_hand_is_never_touched() -> None:

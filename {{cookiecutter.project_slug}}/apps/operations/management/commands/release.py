@@ -6,6 +6,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.conf import settings
+{%- if cookiecutter.scheduler == "database" %}
+from django.core.exceptions import ImproperlyConfigured
+{%- endif %}
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, connection
@@ -45,7 +48,11 @@ class Command(BaseCommand):
         with self._lock(options["wait"]):
             call_command("migrate", interactive=False)
 {%- if cookiecutter.scheduler == "database" %}
-            for line in sync_schedule(settings.PERIODIC_TASKS):
+            try:
+                lines = sync_schedule(settings.PERIODIC_TASKS)
+            except ImproperlyConfigured as error:
+                raise CommandError(str(error)) from error
+            for line in lines:
                 self.stdout.write(line)
 {%- endif %}
         self.stdout.write(self.style.SUCCESS(f"Released {settings.VERSION}."))
