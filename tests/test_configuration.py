@@ -73,7 +73,6 @@ def test_without_any_variable_a_process_means_production(project: Path, process:
         ("REDIS_URL", "not a url", "REDIS_URL can't be used"),
         ("SECRET_KEY", "short", "SECRET_KEY is too weak"),
         ("ALLOWED_HOSTS", "*", "ALLOWED_HOSTS holds *"),
-        ("PORT", "web", "PORT is 'web'"),
         ("DJANGO_ENVIRONMENT", "prod", "it must be one of development, staging, production"),
         ("DJANGO_SETTINGS_MODULE", "config.production", "there is no such module"),
     ],
@@ -82,9 +81,14 @@ def test_without_any_variable_a_process_means_production(project: Path, process:
 def test_a_wrong_variable_is_one_sentence(
     project: Path, process: str, variable: str, value: str, sentence: str
 ) -> None:
-    if variable == "PORT" and process != "web":
-        pytest.skip("only the web process reads PORT")
     result = run(project, COMMANDS[process], {**COMPLETE, variable: value})
     assert result.returncode != 0
     assert result.stderr.count(sentence) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_wrong_port_is_one_sentence(project: Path) -> None:
+    result = run(project, COMMANDS["web"], {**COMPLETE, "PORT": "web"})
+    assert result.returncode != 0
+    assert result.stderr.count("PORT is 'web'; it must be a whole number from 1.") == 1
     assert "Traceback" not in result.stderr
