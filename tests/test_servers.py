@@ -287,9 +287,7 @@ class TestPostgres:
         self, stoppable_postgres: Postgres, database_url: str
     ) -> None:
         with psycopg.connect(database_url, autocommit=True) as connection:
-            (backend,) = row(database_url, "SELECT max(pid) FROM pg_stat_activity")
-            assert isinstance(backend, int)
-            process = psutil.Process(backend)
+            process = psutil.Process(connection.info.backend_pid)
             stoppable_postgres.kill()
             assert not alive(process)
             with pytest.raises(psycopg.OperationalError):

@@ -19,6 +19,7 @@ import psycopg
 from psycopg import sql
 
 from tests.processes import Process, free_port, identity, wait_until
+from tests.servers.own import OwnServer
 
 StopMode = Literal["smart", "fast", "immediate"]
 
@@ -84,7 +85,7 @@ class PostgresServer:
             connection.execute(statement)
 
 
-class Postgres(PostgresServer):
+class Postgres(OwnServer, PostgresServer):
     """A server of our own: TCP on 127.0.0.1, password authentication, the same port for life.
 
     New databases belong to a user without further rights, as on a hosting platform.
@@ -103,7 +104,6 @@ class Postgres(PostgresServer):
         self._password = password
         self._folder = _folder_for(self.user)
         self._binaries = _binaries_for(self.user, self._folder)
-        self._process: Process | None = None
         try:
             self._create_cluster()
         except BaseException:
@@ -116,16 +116,6 @@ class Postgres(PostgresServer):
             sql.SQL("CREATE ROLE application LOGIN PASSWORD {}").format(self._password)
         )
         return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    @property
-    def running(self) -> bool:
-        """Whether the server runs (perhaps frozen)."""
-        return self._process is not None and self._process.running
 
     def program(self, name: str) -> Path:
         """Return the path of one of PostgreSQL's programs, such as `pg_dump`."""
@@ -158,29 +148,6 @@ class Postgres(PostgresServer):
         process.send_signal(STOP_SIGNALS[mode])
         process.wait(30)
         process.close()
-
-    def kill(self) -> None:
-        """Kill the server and its backends without any notice."""
-        self._running_process().close()
-
-    def freeze(self) -> None:
-        """Suspend the server: connections are accepted by the system, no query is answered."""
-        self._running_process().freeze()
-
-    def thaw(self) -> None:
-        """Let a frozen server continue."""
-        self._running_process().thaw()
-
-    def recover(self) -> None:
-        """Bring the server back, whatever a test has done to it."""
-        if self.running:
-            self.thaw()
-        else:
-            self.start()
-
-    def _running_process(self) -> Process:
-        assert self._process is not None and self._process.running, "PostgreSQL does not run"
-        return self._process
 
     def _create_cluster(self) -> None:
         password_file = self._folder / "password"

