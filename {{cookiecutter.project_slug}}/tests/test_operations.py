@@ -401,6 +401,7 @@ def test_worker_and_beat_prepare_and_print_no_banner(monkeypatch: pytest.MonkeyP
     beat: Any = current_app.Beat()
     beat.init_loader()
     assert prepared == ["worker", "beat"]
+    assert programs.HeartbeatStep in current_app.steps["worker"]
     assert options["quiet"] is True
     assert beat.quiet is True
 

@@ -3,7 +3,7 @@
 from celery.backends.redis import RedisBackend
 from kombu.transport.redis import Channel
 
-from apps.operations.programs import Application, HeartbeatStep
+from apps.operations.application import Application
 from apps.operations.redis_tls import ConnectionPool, SSLConnection
 
 from . import environment
@@ -17,4 +17,3 @@ RedisBackend.ConnectionPool = ConnectionPool  # type: ignore[assignment, method-
 app = Application("{{ cookiecutter.project_slug }}")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
-app.steps["worker"].add(HeartbeatStep)

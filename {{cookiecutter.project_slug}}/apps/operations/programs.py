@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import celery.apps.worker
-from celery import Celery, current_app, signals
+from celery import current_app, signals
 from celery.apps.beat import Beat
 from celery.apps.worker import Worker
 from celery.bootsteps import StartStopStep
@@ -28,26 +28,13 @@ DATABASE_PATIENCE = 30.0
 HEARTBEAT_INTERVAL = 10.0
 
 
-class Application(Celery):
-    """A Celery application whose ``worker`` and ``beat`` commands run the programs below."""
-
-    @property
-    def Worker(self) -> Any:  # noqa: N802 (Celery's name)
-        """The class that ``celery worker`` runs."""
-        return self.subclass_with_self(ProjectWorker)
-
-    @property
-    def Beat(self) -> Any:  # noqa: N802 (Celery's name)
-        """The class that ``celery beat`` runs."""
-        return self.subclass_with_self(ProjectBeat)
-
-
 class ProjectWorker(Worker):
     """A worker that proves its services before it takes tasks, and logs instead of printing."""
 
     def on_before_init(self, quiet: bool = True, **options: Any) -> None:
         """Prepare, after Django was set up and before anything is started."""
         prepare("worker")
+        self.app.steps["worker"].add(HeartbeatStep)
         super().on_before_init(quiet=True, **options)
 
     def install_platform_tweaks(self, worker: Any) -> None:

@@ -1,0 +1,25 @@
+"""The kind of Celery application that this project has."""
+
+from typing import Any
+
+from celery import Celery
+
+
+class Application(Celery):
+    """A Celery application whose ``worker`` and ``beat`` commands run the project's own programs.
+
+    They are named and not imported, because every process has the application, and only two run
+    a program of Celery's.
+    """
+
+    @property
+    def Worker(self) -> Any:  # noqa: N802 (Celery's name)
+        """The class that ``celery worker`` runs."""
+        program: Any = "apps.operations.programs:ProjectWorker"
+        return self.subclass_with_self(program)
+
+    @property
+    def Beat(self) -> Any:  # noqa: N802 (Celery's name)
+        """The class that ``celery beat`` runs."""
+        program: Any = "apps.operations.programs:ProjectBeat"
+        return self.subclass_with_self(program)
