@@ -23,7 +23,7 @@ import yaml
 from tests.baking import choices
 from tests.conftest import Bake
 from tests.processes import add_lock_file, http_get, json_objects, wait_until
-from tests.production import prepare, production_environment
+from tests.production import PROXY_HEADERS, prepare, production_environment
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("docker")]
 
@@ -32,7 +32,7 @@ APPLICATION = ("web", "worker", "beat")
 LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--init")
 THROUGH_PROXY: dict[str, Any] = {
     "host": "example.com",
-    "headers": {"X-Forwarded-Proto": "https"},
+    "headers": PROXY_HEADERS,
 }
 
 # Any free port of this machine, because another server may use that of the file.

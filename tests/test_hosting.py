@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -94,7 +95,7 @@ def with_folder(component: Component, folder: Path) -> Component:
         name: value.replace("/var/lib/beat", str(folder))
         for name, value in component.environment.items()
     }
-    return Component(**{**vars(component), "environment": moved})
+    return replace(component, environment=moved)
 
 
 def database_of(components: list[Component]) -> str:

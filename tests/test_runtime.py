@@ -380,25 +380,33 @@ def test_two_releases_at_once_both_succeed_and_migrate_once(
     assert len(migrated) == 1
 
 
+@pytest.fixture
+def tls_proxy(stoppable_redis: Redis, authority: Authority) -> Iterator[TLSProxy]:
+    """A broker behind TLS with a certificate of a private CA."""
+    with TLSProxy(stoppable_redis.port, authority.server_context("localhost")) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def tls_stack(project: Path, database_url: str, tls_proxy: TLSProxy) -> Iterator[Stack]:
+    """The project with that broker, and no word of its CA."""
+    environment = production_environment(database_url, tls_proxy.redis_url())
+    with production(project, environment) as stack:
+        yield stack
+
+
 @pytest.mark.parametrize("process", ["worker", "beat"])
 def test_a_private_certificate_is_refused_until_its_ca_is_given(
-    project: Path,
-    database_url: str,
-    stoppable_redis: Redis,
-    authority: Authority,
-    process: str,
+    tls_stack: Stack, tls_proxy: TLSProxy, authority: Authority, process: str
 ) -> None:
-    with TLSProxy(stoppable_redis.port, authority.server_context("localhost")) as proxy:
-        environment = production_environment(database_url, proxy.redis_url())
-        with production(project, environment) as stack:
-            refused = stack.start(process)
-            assert refused.wait(30) != 0
-            assert "REDIS_CA_FILE" in refused.tail()
-            assert refused.json_lines()
-            assert proxy.bytes_passed == 0
-            verified = {"REDIS_CA_FILE": str(authority.file)}
-            getattr(stack, process)(**verified)
-            assert proxy.bytes_passed > 0
+    refused = tls_stack.start(process)
+    assert refused.wait(30) != 0
+    assert "REDIS_CA_FILE" in refused.tail()
+    assert refused.json_lines()
+    assert tls_proxy.bytes_passed == 0
+    verified = {"REDIS_CA_FILE": str(authority.file)}
+    getattr(tls_stack, process)(**verified)
+    assert tls_proxy.bytes_passed > 0
 
 
 @pytest.mark.parametrize(
@@ -411,19 +419,12 @@ def test_a_private_certificate_is_refused_until_its_ca_is_given(
     ids=["cache", "results", "broker"],
 )
 def test_every_client_refuses_a_private_certificate_until_its_ca_is_given(
-    project: Path,
-    database_url: str,
-    stoppable_redis: Redis,
-    authority: Authority,
-    code: str,
+    tls_stack: Stack, tls_proxy: TLSProxy, authority: Authority, code: str
 ) -> None:
-    with TLSProxy(stoppable_redis.port, authority.server_context("localhost")) as proxy:
-        environment = production_environment(database_url, proxy.redis_url())
-        with production(project, environment) as stack:
-            refused = stack.manage("shell", "--command", code)
-            assert refused.returncode != 0
-            assert "REDIS_CA_FILE" in refused.stderr
-            assert proxy.bytes_passed == 0
-            verified = stack.manage("shell", "--command", code, REDIS_CA_FILE=str(authority.file))
-            assert "value" in verified.stdout, verified.stderr
-            assert proxy.bytes_passed > 0
+    refused = tls_stack.manage("shell", "--command", code)
+    assert refused.returncode != 0
+    assert "REDIS_CA_FILE" in refused.stderr
+    assert tls_proxy.bytes_passed == 0
+    verified = tls_stack.manage("shell", "--command", code, REDIS_CA_FILE=str(authority.file))
+    assert "value" in verified.stdout, verified.stderr
+    assert tls_proxy.bytes_passed > 0
