@@ -22,6 +22,7 @@ TEMPLATE_PARTS = (
     "hooks",
     "local_extensions.py",
     "reserved_slugs.txt",
+    "templates",
     PROJECT_FOLDER,
 )
 
@@ -183,9 +184,13 @@ def choices() -> dict[str, list[str]]:
 
 
 def combinations() -> list[dict[str, str]]:
-    """Return every combination of choices; each holds the questions that leave a choice."""
+    """Return every combination of choices; each holds the questions that leave a choice.
+
+    The licences take turns: no file but LICENSE and pyproject.toml asks for them.
+    """
     open_choices = {name: values for name, values in choices().items() if len(values) > 1}
+    licenses = itertools.cycle(open_choices.pop("license"))
     return [
-        dict(zip(open_choices, values, strict=True))
-        for values in itertools.product(*open_choices.values())
+        {**dict(zip(open_choices, values, strict=True)), "license": license_}
+        for values, license_ in zip(itertools.product(*open_choices.values()), licenses)
     ]
