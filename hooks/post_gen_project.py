@@ -6,6 +6,7 @@ Cookiecutter fills in the answers and runs this file inside the new project.
 import shutil
 from pathlib import Path
 
+HOSTING = "{{ cookiecutter.hosting }}"
 SCHEDULER = "{{ cookiecutter.scheduler }}"
 CI = "{{ cookiecutter.ci }}"
 LICENSE = "{{ cookiecutter.license }}"
@@ -13,11 +14,24 @@ LICENSE = "{{ cookiecutter.license }}"
 # Path -> whether the answers keep it. `_exclude` in copier.yml says the same for Copier.
 CONDITIONAL_PATHS = {
     ".copier-answers.yml": False,  # only Copier can update a project
+    ".do": HOSTING == "digitalocean",
     ".github": CI == "github",
+    ".github/workflows/deploy.yml": CI == "github" and HOSTING == "digitalocean",
     ".gitlab-ci.yml": CI == "gitlab",
     "LICENSE": LICENSE != "Proprietary",
+    "Procfile": HOSTING == "dokku",
+    "app.json": HOSTING == "dokku",
     "apps/operations/migrations/0002_scheduleentry.py": SCHEDULER == "database",
     "apps/operations/schedule_sync.py": SCHEDULER == "database",
+    "azure.yaml": HOSTING == "azure",
+    "compose.production.yml": HOSTING == "compose",
+    "deploy": HOSTING in ("compose", "digitalocean"),
+    "deploy/Caddyfile": HOSTING == "compose",
+    "deploy/backup.sh": HOSTING == "compose",
+    "deploy/redis.conf": HOSTING == "compose",
+    "deploy/restore.sh": HOSTING == "compose",
+    "deploy/spec.py": HOSTING == "digitalocean",
+    "infra": HOSTING == "azure",
     "tests/test_schedule_sync.py": SCHEDULER == "database",
 }
 
@@ -43,11 +57,10 @@ def remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
     else:
-        path.unlink()
+        path.unlink(missing_ok=True)  # its folder may have gone before
     for parent in path.parents[:-1]:
-        if any(parent.iterdir()):
-            break
-        parent.rmdir()
+        if parent.is_dir() and not any(parent.iterdir()):
+            parent.rmdir()
 
 
 for name, kept in CONDITIONAL_PATHS.items():

@@ -192,5 +192,7 @@ def combinations() -> list[dict[str, str]]:
     licenses = itertools.cycle(open_choices.pop("license"))
     return [
         {**dict(zip(open_choices, values, strict=True)), "license": license_}
-        for values, license_ in zip(itertools.product(*open_choices.values()), licenses)
+        for values, license_ in zip(
+            itertools.product(*open_choices.values()), licenses, strict=False
+        )
     ]

@@ -15,17 +15,25 @@ import yaml
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from tests.baking import PROJECT_FOLDER, ROOT, bake_with_cookiecutter, combinations
+from tests.baking import PROJECT_FOLDER, ROOT, bake_with_cookiecutter, choices, combinations
 from tests.conftest import Bake
 
 COMBINATIONS = [pytest.param(answers, id="-".join(answers.values())) for answers in combinations()]
 TEMPLATE_REMAINS = re.compile(
     r"cookiecutter\.[a-z_]|_copier_|\{%-? *(if|elif|else|endif|raw|endraw)"
 )
-# Words that belong to one scheduler.
+# Words that belong to one answer of a question.
 TRACES = {
-    "database": r"(?i)django.celery.beat|DatabaseScheduler|schedule_sync|ScheduleEntry",
-    "code": r"CELERY_BEAT_SCHEDULE\b|BEAT_SCHEDULE_FILE|PersistentScheduler|as_celery",
+    "scheduler": {
+        "database": r"(?i)django.celery.beat|DatabaseScheduler|schedule_sync|ScheduleEntry",
+        "code": r"CELERY_BEAT_SCHEDULE\b|BEAT_SCHEDULE_FILE|PersistentScheduler|as_celery",
+    },
+    "hosting": {
+        "compose": r"(?i)compose\.production|caddy|coolify|app\.env",
+        "digitalocean": r"(?i)digital.?ocean|doctl|app platform|app\.yaml",
+        "dokku": r"(?i)dokku|procfile|app\.json",
+        "azure": r"(?i)azure(?!'s platform services)|bicep|\bazd\b|key vault|container app",
+    },
 }
 
 
@@ -110,12 +118,17 @@ def test_only_the_files_of_the_answers_are_there(bake: Bake, answers: dict[str, 
         assert any(folder.iterdir()), f"{folder} is empty"
 
 
-@pytest.mark.parametrize("scheduler", TRACES)
-def test_no_trace_of_a_scheduler_that_was_not_picked(bake: Bake, scheduler: str) -> None:
-    files = text_files(bake(scheduler=scheduler))
-    for other, words in TRACES.items():
-        found = [name for name, text in files.items() if re.search(words, text)]
-        assert bool(found) == (other == scheduler), found
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [(question, answer) for question, answers in TRACES.items() for answer in answers],
+)
+def test_no_trace_of_an_answer_that_was_not_picked(bake: Bake, question: str, answer: str) -> None:
+    assert set(TRACES[question]) == set(choices()[question])
+    files = text_files(bake(**{question: answer}))
+    for other, words in TRACES[question].items():
+        found = {name: m[0] for name, text in files.items() if (m := re.search(words, text))}
+        assert bool(found) == (other == answer), found
+        assert other == answer or not [name for name in files if re.search(words, name)]
 
 
 def test_table_of_conditional_paths_names_existing_paths() -> None:

@@ -1,160 +1,153 @@
 """Each deployment file, run by the rules of its platform."""
 
+import json
 import re
-import secrets
+import shlex
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
+from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
-import psycopg
 import pytest
-from psycopg import sql
 
 from tests.baking import choices
 from tests.conftest import Bake
-from tests.platforms import compose
-from tests.platforms.components import Component, Deployment, ReleaseError, deployed
-from tests.processes import http_get, python_environment, wait_until
-from tests.production import HOST, PROXY_HEADERS, SECRET_KEY, effects, prepare, query
+from tests.platforms.components import Component, Deployment, HTTPProbe, ReleaseError
+from tests.platforms.surroundings import Surroundings
+from tests.processes import http_get, process_commands, wait_until
+from tests.production import HOST, PROXY_HEADERS, effects, prepare, query
 from tests.servers.postgres import PostgresServer
-from tests.servers.redis import Redis
-from tests.servers.smtp import SMTPServer
+from tests.servers.tls import Authority
+from tests.test_project import HOSTILE
+from tests.users import TICK_SECONDS
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hosting")]
+pytestmark = pytest.mark.slow
 
 # What production settings require, and so every component needs.
 REQUIRED = ("SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "REDIS_URL", "EMAIL_HOST")
+# A slug of 40 characters and a name full of quotes must deploy like any other.
+KINDS = [
+    pytest.param(
+        {"hosting": hosting, "scheduler": scheduler, **more},
+        id=f"{hosting}-{scheduler}",
+        marks=pytest.mark.xdist_group(f"hosting-{hosting}"),
+    )
+    for hosting in choices()["hosting"]
+    for scheduler, more in {"database": {}, "code": HOSTILE}.items()
+]
 
 
-def project_of(bake: Bake, folder: Path, scheduler: str) -> Path:
-    """Return a project with the apps of the tests."""
-    return prepare(Path(shutil.copytree(bake(scheduler=scheduler), folder / "my_project")))
+@dataclass(frozen=True)
+class Target:
+    """A project, and what its deployment file makes of it here."""
+
+    project: Path
+    surroundings: Surroundings
+    components: list[Component]
+
+    @property
+    def database(self) -> str:
+        """The DATABASE_URL that the file gives."""
+        return self.components[0].environment["DATABASE_URL"]
+
+    def second_database(self) -> str:
+        """Make an empty database of the same owner and return its DATABASE_URL."""
+        url = urlsplit(self.database)
+        assert url.username
+        self.surroundings.add_database(url.username, f"{url.username}_2")
+        return urlunsplit(url._replace(path=f"/{url.username}_2"))
+
+    def component(self, name: str) -> Component:
+        """Return the component of that name."""
+        [component] = [component for component in self.components if component.name == name]
+        return component
 
 
-def create_owner(postgres: PostgresServer, name: str, password: str) -> None:
-    """Make what the file's PostgreSQL service makes at its first start: a user and its database."""
-    user, secret = sql.Identifier(name), sql.Literal(password)
-    with closing(psycopg.connect(postgres.admin_url, autocommit=True)) as connection:
-        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(user, secret))
-        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(user, user))
+@pytest.fixture(scope="module", params=KINDS)
+def target(
+    request: pytest.FixtureRequest,
+    bake: Bake,
+    postgres: PostgresServer,
+    authority: Authority,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Target]:
+    """What each target's file runs, with the servers that it expects."""
+    baked = bake(**request.param)
+    folder = tmp_path_factory.mktemp("hosting")
+    project = prepare(Path(shutil.copytree(baked, folder / baked.name)))
+    platform = import_module(f"tests.platforms.{request.param['hosting']}")
+    with Surroundings(postgres, authority, folder) as surroundings:
+        yield Target(project, surroundings, platform.components(project, surroundings))
 
 
-def drop_owner(postgres: PostgresServer, name: str) -> None:
-    """Remove what `create_owner` made."""
-    user = sql.Identifier(name)
-    with closing(psycopg.connect(postgres.admin_url, autocommit=True)) as connection:
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(user))
-        connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(user))
+@pytest.fixture(scope="module")
+def site(target: Target) -> Iterator[Deployment]:
+    """The deployment, up."""
+    with Deployment(target.project, target.surroundings) as deployment:
+        deployment.deploy(target.components)
+        yield deployment
 
 
-@pytest.fixture(scope="module", params=choices()["scheduler"])
-def project(
-    request: pytest.FixtureRequest, bake: Bake, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A project with each scheduler."""
-    return project_of(bake, tmp_path_factory.mktemp("hosting"), request.param)
+def enqueue(site: Deployment, target: Target, code: str) -> None:
+    """Call a task from a process beside the worker."""
+    code = f"from apps.trial.tasks import *; {code}"
+    shell = site.run(target.component("worker"), "python", "manage.py", "shell", "-c", code)
+    assert shell.returncode == 0, shell.stderr
 
 
-@pytest.fixture
-def components(
-    project: Path, postgres: PostgresServer, smtp_server: SMTPServer, tmp_path: Path
-) -> Iterator[list[Component]]:
-    """What compose.production.yml runs, with its services on the test's servers."""
-    passwords = {"POSTGRES_PASSWORD": secrets.token_hex(8), "BROKER_PASSWORD": secrets.token_hex(8)}
-    application = {
-        "SECRET_KEY": SECRET_KEY,
-        "ALLOWED_HOSTS": HOST,
-        "EMAIL_HOST": "127.0.0.1",
-        "EMAIL_PORT": str(smtp_server.port),
-        "EMAIL_USE_TLS": "false",
-    }
-    address = urlsplit(postgres.admin_url)
-    create_owner(postgres, "my_project", passwords["POSTGRES_PASSWORD"])
-    with Redis(password=passwords["BROKER_PASSWORD"]) as broker:
-        found = compose.components(
-            project / "compose.production.yml",
-            passwords,
-            {"app.env": application},
-            {
-                "postgres:5432": f"{address.hostname}:{address.port}",
-                "broker:6379": f"127.0.0.1:{broker.port}",
-            },
-        )
-        # The file's volume for beat is a folder of the test.
-        yield [with_folder(component, tmp_path) for component in found]
-    drop_owner(postgres, "my_project")
+def test_the_file_runs_the_four_commands_and_gives_all_the_same_variables(target: Target) -> None:
+    commands = process_commands(target.project.name) | {"release": "python manage.py release"}
+    found = {component.name: shlex.join(component.command) for component in target.components}
+    assert found == commands
+    assert [component.name for component in target.components if component.once] == ["release"]
+    for component in target.components:
+        assert component.once or component.after == ("release",)
+        assert component.environment["DJANGO_ENVIRONMENT"] == "production"
+        assert set(REQUIRED) <= set(component.environment)
+        assert component.environment == target.components[0].environment
+    assert target.component("beat").replicas == 1
 
 
-def with_folder(component: Component, folder: Path) -> Component:
-    """Return the component with its volume's folder replaced by one of the test."""
-    moved = {
-        name: value.replace("/var/lib/beat", str(folder))
-        for name, value in component.environment.items()
-    }
-    return replace(component, environment=moved)
+def test_every_process_may_finish_before_it_is_killed(target: Target) -> None:
+    """Longer than gunicorn's graceful timeout, and than the worker's soft shutdown."""
+    assert target.component("web").grace > 30
+    assert target.component("worker").grace > 10
+    assert target.component("beat").grace >= 10
 
 
-def database_of(components: list[Component]) -> str:
-    """Return the DATABASE_URL that the file gives."""
-    return components[0].environment["DATABASE_URL"]
+def test_two_releases_at_the_same_moment_succeed_and_migrate_once(target: Target) -> None:
+    release = target.component("release")
+    url = target.second_database()
+    again = replace(release, environment={**release.environment, "DATABASE_URL": url})
+    with Deployment(target.project, target.surroundings) as deployment:
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            results = list(pool.map(deployment.run, [again, again]))
+    assert [result.returncode for result in results] == [0, 0], results
+    applied = [
+        name for result in results for name in re.findall(r"Applying (\S+)\.\.", result.stdout)
+    ]
+    assert len(applied) == len(set(applied)) == len(query(url, "SELECT * FROM django_migrations"))
 
 
-def test_the_whole_deployment_works(
-    project: Path, components: list[Component], smtp_server: SMTPServer
-) -> None:
-    with deployed(project, python_environment(project), components) as deployment:
-        for path in ("/health/", "/ready/"):
-            assert deployment.probe("web", path).status == 200
-        url = f"{deployment.url('web')}/trial/enqueue/"
-        assert http_get(url, host=HOST, headers=PROXY_HEADERS).status == 202
-        database = database_of(components)
-        wait_until(lambda: effects(database, "web"), 20, "the task of the request")
-        for component in components:
-            doctor = deployment.run(component, "python", "manage.py", "doctor", "--wait", "20")
-            assert doctor.returncode == 0, f"{component.name}: {doctor.stdout}{doctor.stderr}"
-        mail = "from apps.notifications.tasks import send_email as s; s.delay('a', 'b', ['c@d.ef'])"
-        assert deployment.run(components[1], "python", "manage.py", "shell", "-c", mail)
-        smtp_server.wait_for(1, 20)
-        beats = "SELECT seen_at FROM operations_heartbeat WHERE name = 'beat'"
-        wait_until(lambda: query(database, beats), 90, "the scheduled heartbeat")
-        for name in ("beat", "worker", "web"):
-            deployment.stop(name)
-            assert not deployment.processes[name].running
-            assert deployment.processes[name].json_lines()
-
-
-def test_sigterm_with_the_grace_period_of_the_file_loses_nothing(
-    project: Path, components: list[Component]
-) -> None:
-    [worker] = [component for component in components if component.name == "worker"]
-    with deployed(project, python_environment(project), components) as deployment:
-        code = "from apps.trial.tasks import sleep; sleep.delay('long', 20)"
-        assert deployment.run(worker, "python", "manage.py", "shell", "-c", code).returncode == 0
-        database = database_of(components)
-        wait_until(lambda: effects(database, "long"), 20, "the task to start")
-        assert deployment.stop("worker") != -9
-        deployment.start(worker)
-        wait_until(lambda: "finished" in effects(database, "long"), 60, "the next worker")
-
-
-def test_a_failed_release_stops_the_deployment(project: Path, components: list[Component]) -> None:
-    broken = [component.without("SECRET_KEY") for component in components]
-    with Deployment(project, python_environment(project)) as deployment:
+def test_a_failed_release_stops_the_deployment(target: Target) -> None:
+    broken = [component.without("SECRET_KEY") for component in target.components]
+    with Deployment(target.project, target.surroundings) as deployment:
         with pytest.raises(ReleaseError, match=r"release: (?s:.*)SECRET_KEY"):
             deployment.deploy(broken)
         assert deployment.processes == {}
 
 
 def test_every_component_stops_and_names_the_one_variable_that_the_file_forgot(
-    project: Path, components: list[Component]
+    target: Target,
 ) -> None:
-    cases = [(component, name) for component in components for name in REQUIRED]
+    cases = [(component, name) for component in target.components for name in REQUIRED]
     with (
-        Deployment(project, python_environment(project)) as deployment,
+        Deployment(target.project, target.surroundings) as deployment,
         ThreadPoolExecutor(max_workers=4) as pool,
     ):
         results = pool.map(lambda case: deployment.run(case[0].without(case[1])), cases)
@@ -165,20 +158,62 @@ def test_every_component_stops_and_names_the_one_variable_that_the_file_forgot(
             assert missing[1] == name, f"{component.name} without {name}: {missing[0]}"
 
 
-def test_the_file_gives_every_component_the_same_variables_and_holds_no_secret(
-    project: Path, components: list[Component]
+def test_the_platforms_probe_reaches_the_site(site: Deployment, target: Target) -> None:
+    probes = [probe for probe in target.component("web").probes if isinstance(probe, HTTPProbe)]
+    for probe in probes or [HTTPProbe("/health/", 5), HTTPProbe("/ready/", 5)]:
+        assert site.probe("web", probe).status == 200
+    assert http_get(f"{site.url('web')}/", host=HOST, headers=PROXY_HEADERS).status == 200
+    assert http_get(f"{site.url('web')}/", host="other.example.com").status == 400
+
+
+def test_a_task_of_a_request_runs_in_the_worker(site: Deployment, target: Target) -> None:
+    url = f"{site.url('web')}/trial/enqueue/"
+    assert http_get(url, host=HOST, headers=PROXY_HEADERS).status == 202
+    wait_until(lambda: effects(target.database, "web"), 20, "the task of the request")
+
+
+def test_a_scheduled_task_runs_once_per_tick(site: Deployment, target: Target) -> None:
+    def sent() -> list[datetime]:
+        """Return when beat sent the task."""
+        lines = [line for line in site.processes["beat"].lines if "Sending due task tick" in line]
+        return [datetime.fromisoformat(json.loads(line)["timestamp"]) for line in lines]
+
+    wait_until(lambda: len(sent()) >= 4, 60, "four ticks")
+    moments = sent()
+    wait_until(lambda: len(effects(target.database, "tick")) >= len(moments), 20, "their tasks")
+    # One more may be on its way.
+    assert len(effects(target.database, "tick")) <= len(sent())
+    for earlier, later in pairwise(moments):
+        assert (later - earlier).total_seconds() > TICK_SECONDS / 2, "sent twice"
+
+
+def test_email_leaves(site: Deployment, target: Target) -> None:
+    mail = target.surroundings.mail
+    before = len(mail.inbox)
+    code = "from apps.notifications.tasks import send_email as s; s.delay('a', 'b', ['c@d.ef'])"
+    enqueue(site, target, code)
+    delivery = mail.wait_for(before + 1, 20)[-1]
+    assert delivery.encrypted
+
+
+@pytest.mark.parametrize("name", ["release", "web", "worker", "beat"])
+def test_doctor_passes_in_the_environment_of(name: str, site: Deployment, target: Target) -> None:
+    component = target.component(name)
+    doctor = site.run(component, "python", "manage.py", "doctor", "--wait", "30")
+    assert doctor.returncode == 0, doctor.stdout + doctor.stderr
+
+
+def test_a_long_task_survives_that_the_worker_is_told_to_stop(
+    site: Deployment, target: Target
 ) -> None:
-    assert {component.name for component in components} == {"release", "web", "worker", "beat"}
-    assert [component.name for component in components if component.once] == ["release"]
-    for component in components:
-        assert component.environment == components[0].environment
-        assert component.once or component.after == ("release",)
-    text = (project / "compose.production.yml").read_text("utf-8")
-    for line in text.splitlines():
-        if re.match(r" .*(PASSWORD|AUTH|SECRET|://)", line) and "http://127" not in line:
-            assert "${" in line, f"not from outside: {line}"
+    enqueue(site, target, "sleep.delay('long', 20)")
+    wait_until(lambda: effects(target.database, "long"), 20, "the task to start")
+    assert site.stop("worker") != -9, "it had to be killed"
+    site.start(target.component("worker"))
+    wait_until(lambda: "finished" in effects(target.database, "long"), 60, "the next worker")
 
 
-def test_a_missing_password_is_named(project: Path) -> None:
-    with pytest.raises(KeyError, match="BROKER_PASSWORD"):
-        compose.services(project / "compose.production.yml", {"POSTGRES_PASSWORD": "a"})
+def test_everything_stops_in_time_with_whole_logs(site: Deployment, target: Target) -> None:
+    for name in ("beat", "worker", "web"):
+        assert site.stop(name) == 0
+        assert site.processes[name].json_lines()

@@ -1,0 +1,76 @@
+"""Files that other programs read, checked by linters and schemas that know those programs."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.baking import choices
+from tests.conftest import Bake
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the linters are for Unix")
+
+PROGRAMS = Path(sys.executable).parent
+HOSTINGS = choices()["hosting"]
+
+
+def passes(project: Path, program: str, *arguments: str) -> None:
+    """Run a linter in a project; it must find nothing."""
+    result = subprocess.run(
+        [PROGRAMS / program, *arguments], cwd=project, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def files(project: Path, *patterns: str) -> list[str]:
+    """Return the files of a project that match one of the patterns."""
+    found = [path for pattern in patterns for path in sorted(project.glob(pattern))]
+    return [path.relative_to(project).as_posix() for path in found]
+
+
+@pytest.mark.parametrize("scheduler", choices()["scheduler"])
+def test_hadolint_accepts_the_dockerfile(bake: Bake, scheduler: str) -> None:
+    passes(bake(scheduler=scheduler), "hadolint", "Dockerfile")
+
+
+@pytest.mark.parametrize("hosting", HOSTINGS)
+def test_github_accepts_the_workflows(bake: Bake, hosting: str) -> None:
+    project = bake(hosting=hosting)
+    workflows = files(project, ".github/workflows/*.yml")
+    passes(project, "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+    dependabot = ".github/dependabot.yml"
+    passes(project, "check-jsonschema", "--builtin-schema", "vendor.dependabot", dependabot)
+    passes(project, "zizmor", "--offline", "--quiet", ".github")
+
+
+@pytest.mark.parametrize("hosting", HOSTINGS)
+def test_gitlab_accepts_the_pipeline(bake: Bake, hosting: str) -> None:
+    schema = ("--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci")
+    passes(bake(hosting=hosting, ci="gitlab"), "check-jsonschema", *schema, ".gitlab-ci.yml")
+
+
+@pytest.mark.parametrize("hosting", HOSTINGS)
+@pytest.mark.parametrize("scheduler", choices()["scheduler"])
+def test_compose_accepts_its_files(bake: Bake, hosting: str, scheduler: str) -> None:
+    project = bake(hosting=hosting, scheduler=scheduler)
+    compose = files(project, "compose*.yml")
+    passes(project, "check-jsonschema", "--builtin-schema", "vendor.compose-spec", *compose)
+
+
+@pytest.mark.parametrize("hosting", HOSTINGS)
+def test_shellcheck_accepts_the_scripts(bake: Bake, hosting: str) -> None:
+    project = bake(hosting=hosting)
+    if scripts := files(project, "**/*.sh"):
+        passes(project, "shellcheck", "--shell", "sh", *scripts)
+    # Cookiecutter and Copier keep the mode.
+    assert all((project / script).stat().st_mode & 0o111 for script in scripts)
+
+
+def test_a_linter_that_finds_something_fails(bake: Bake, tmp_path: Path) -> None:
+    project = Path(shutil.copytree(bake(), tmp_path / "project"))
+    with (project / "Dockerfile").open("a", encoding="utf-8") as dockerfile:
+        dockerfile.write("RUN cd /tmp && sudo true\n")
+    with pytest.raises(AssertionError, match="DL30"):
+        passes(project, "hadolint", "Dockerfile")

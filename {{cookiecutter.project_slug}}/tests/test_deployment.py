@@ -1,0 +1,1 @@
+{% include ["templates/" ~ cookiecutter.hosting ~ "/test_deployment.py", cookiecutter.hosting ~ "/test_deployment.py"] -%}
