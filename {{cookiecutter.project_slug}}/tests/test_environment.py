@@ -1,6 +1,7 @@
 """Choosing the settings, and reading variables."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,19 @@ from {{ cookiecutter.project_slug }} import environment
 from {{ cookiecutter.project_slug }}.environment import POSTGRESQL_SCHEMES, Environment
 
 from .conftest import SECRET_KEY
+
+# What `openssl req -x509 -newkey ed25519 -nodes -subj /CN=Test -days 36500` made.
+CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBNDCB56ADAgECAhR7qQvM7Eug/Qy2hWDLtL6C8DdcpzAFBgMrZXAwDzENMAsG
+A1UEAwwEVGVzdDAgFw0yNjExMjIxODU4MzRaGA8yMTI2MTAyOTE4NTgzNFowDzEN
+MAsGA1UEAwwEVGVzdDAqMAUGAytlcAMhAM34TL69irhJjcaQVKSyTun3VIR1rxMY
+QOjlfPLtYXtdo1MwUTAdBgNVHQ4EFgQUXqk/TMW80faYRka2Dqux5uERJIgwHwYD
+VR0jBBgwFoAUXqk/TMW80faYRka2Dqux5uERJIgwDwYDVR0TAQH/BAUwAwEB/zAF
+BgMrZXADQQAofBWS4jS8sNAOwDTK6M6+GfNVyeKy9AfeaTGXhuhZLpaIB4zDf2cc
+Q4cBYoJ2bs5g9OVfrB40R9HNAsyPjhsO
+-----END CERTIFICATE-----
+"""
 
 
 def message(env: Environment) -> str:
@@ -307,7 +321,7 @@ def test_a_redis_url_that_is_none_is_a_problem(url: str) -> None:
 def test_tls_options_in_a_redis_url_are_a_problem() -> None:
     env = Environment({"REDIS_URL": "rediss://host/0?ssl_check_hostname=false"})
     env.redis_url("REDIS_URL")
-    assert "REDIS_URL holds ssl_check_hostname; REDIS_CA_FILE and" in message(env)
+    assert "REDIS_URL holds ssl_check_hostname; REDIS_CA and" in message(env)
 
 
 def test_a_redis_database_is_a_number() -> None:
@@ -335,20 +349,61 @@ def test_redis_is_verified_by_default() -> None:
     assert Environment({}).redis_tls() == {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
 
 
-def test_redis_is_verified_with_a_private_ca(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssl.create_default_context", lambda cafile: None)
-    env = Environment({"REDIS_CA_FILE": "/etc/ca.pem"})
-    assert env.redis_tls()["ssl_ca_certs"] == "/etc/ca.pem"
+def test_redis_is_verified_with_a_private_ca() -> None:
+    env = Environment({"REDIS_CA": CERTIFICATE})
+    assert env.redis_tls()["ssl_ca_data"] == CERTIFICATE.strip()
+    env.complete()
+
+
+def test_a_private_ca_may_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text(CERTIFICATE)
+    env = Environment({"REDIS_CA_FILE": str(tmp_path / "ca.pem")})
+    assert env.redis_tls()["ssl_ca_data"] == CERTIFICATE.strip()
+    env.complete()
 
 
 def test_a_ca_file_that_is_not_there_is_a_problem() -> None:
     env = Environment({"REDIS_CA_FILE": "/missing/ca.pem"})
     env.redis_tls()
-    assert "REDIS_CA_FILE names /missing/ca.pem, which is no certificate (" in message(env)
+    assert "REDIS_CA_FILE names /missing/ca.pem, which can't be read" in message(env)
 
 
-def test_a_ca_file_that_is_no_certificate_is_a_problem(tmp_path: Path) -> None:
-    (tmp_path / "ca.pem").write_text("no certificate")
-    env = Environment({"REDIS_CA_FILE": str(tmp_path / "ca.pem")})
-    env.redis_tls()
-    assert "which is no certificate (" in message(env)
+@pytest.mark.parametrize("text", ["no certificate", "nö"])
+def test_a_ca_that_is_no_certificate_is_a_problem(text: str) -> None:
+    env = Environment({"REDIS_CA": text})
+    assert "ssl_ca_data" not in env.redis_tls()
+    assert "REDIS_CA (or REDIS_CA_FILE) holds no certificate in PEM form" in message(env)
+
+
+@pytest.fixture
+def _temporary_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+@pytest.mark.usefixtures("_temporary_folder")
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"DATABASE_URL": "postgres://user:pw@host:5432/name?sslmode=require&connect_timeout=3"},
+        {"DB_NAME": "name", "DB_USER": "user", "DB_PASSWORD": "pw", "DB_HOST": "host"},
+    ],
+    ids=["url", "parts"],
+)
+def test_the_database_is_verified_with_its_ca(variables: dict[str, str]) -> None:
+    env = Environment({**variables, "DATABASE_CA": CERTIFICATE})
+    options = env.database(POSTGRESQL_SCHEMES)["OPTIONS"]
+    env.complete()
+    assert options["sslmode"] == "verify-full"
+    file = Path(options["sslrootcert"])
+    assert file.read_text() == CERTIFICATE.strip()
+    assert file.stat().st_mode & 0o077 == 0
+
+
+def test_the_file_of_the_database_s_ca_is_used_itself(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text(CERTIFICATE)
+    env = Environment(
+        {"DATABASE_URL": "postgres://host/name", "DATABASE_CA_FILE": str(tmp_path / "ca.pem")}
+    )
+    options = env.database(POSTGRESQL_SCHEMES)["OPTIONS"]
+    assert options["sslrootcert"] == str(tmp_path / "ca.pem")
+    env.complete()

@@ -10,6 +10,7 @@ import os
 import re
 import ssl
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -359,6 +360,8 @@ class Environment:
     def database(self, schemes: Iterable[str]) -> dict[str, Any]:
         """Read the database from ``DATABASE_URL``, or from ``DB_NAME``, ``DB_USER``, ....
 
+        With ``DATABASE_CA`` the server is verified: by that CA, and by its name.
+
         Args:
             schemes: The URL schemes that are allowed.
 
@@ -370,19 +373,51 @@ class Environment:
         port = self.port("DB_PORT", default=5432)
         if url and any(parts.values()):
             self.reject("DATABASE_URL and DB_ variables are both set; use one or the other.")
+        database: dict[str, Any] = {}
         if url:
-            return self._database_url(url, tuple(schemes))
-        if not any(parts.values()):
-            return {}
-        self.require(*DATABASE_PARTS)
-        return {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": parts["DB_NAME"],
-            "USER": parts["DB_USER"],
-            "PASSWORD": parts["DB_PASSWORD"],
-            "HOST": parts["DB_HOST"],
-            "PORT": port,
-        }
+            database = self._database_url(url, tuple(schemes))
+        elif any(parts.values()):
+            self.require(*DATABASE_PARTS)
+            database = {
+                "ENGINE": "django.db.backends.postgresql",
+                "NAME": parts["DB_NAME"],
+                "USER": parts["DB_USER"],
+                "PASSWORD": parts["DB_PASSWORD"],
+                "HOST": parts["DB_HOST"],
+                "PORT": port,
+            }
+        authority = self.authority("DATABASE_CA")
+        if database and authority:
+            verified = {"sslmode": "verify-full", "sslrootcert": self._authority_file(authority)}
+            database["OPTIONS"] = database.get("OPTIONS", {}) | verified
+        return database
+
+    def _authority_file(self, authority: str) -> str:
+        """Return the path of the database's CA, which libpq takes from a file only."""
+        path = self._variables.get("DATABASE_CA_FILE", "").strip()
+        if path:
+            return path
+        with tempfile.NamedTemporaryFile("w", suffix=".pem", delete=False) as file:
+            file.write(authority)
+        return file.name
+
+    def authority(self, name: str) -> str:
+        """Read the certificate of a CA that is not among the system's.
+
+        Args:
+            name: The name of the variable.
+
+        Returns:
+            One or more certificates in PEM form, or nothing.
+        """
+        authority = self.text(name)
+        if authority:
+            try:
+                ssl.create_default_context(cadata=authority)
+            except (OSError, TypeError) as error:
+                self.reject(f"{name} (or {name}_FILE) holds no certificate in PEM form: {error}.")
+                return ""
+        return authority
 
     def _database_url(self, url: str, schemes: tuple[str, ...]) -> dict[str, Any]:
         example = "postgres://user:password@host:5432/name"
@@ -444,13 +479,13 @@ class Environment:
         if verification != "required" and self.flag("REDIS_TLS_VERIFY", default=True):
             self.reject(
                 f"{name} turns the verification of certificates off (ssl_cert_reqs); give the "
-                "server's CA in REDIS_CA_FILE, or set REDIS_TLS_VERIFY=false to say you mean it."
+                "server's CA in REDIS_CA, or set REDIS_TLS_VERIFY=false to say you mean it."
             )
         others = [option for option in options if option.startswith("ssl_")]
         if others:
             self.reject(
-                f"{name} holds {', '.join(others)}; REDIS_CA_FILE and REDIS_TLS_VERIFY say how a "
-                "server is verified."
+                f"{name} holds {', '.join(others)}; REDIS_CA and REDIS_TLS_VERIFY say how a server "
+                "is verified."
             )
         return urlunsplit(parts._replace(query=urlencode(options)))
 
@@ -460,15 +495,11 @@ class Environment:
         Returns:
             Keyword arguments that Celery, kombu and redis-py all understand.
         """
-        path = self.text("REDIS_CA_FILE")
-        if path:
-            try:
-                ssl.create_default_context(cafile=path)
-            except OSError as error:
-                self.reject(f"REDIS_CA_FILE names {path}, which is no certificate ({error}).")
+        authority = self.authority("REDIS_CA")
         if not self.flag("REDIS_TLS_VERIFY", default=True):
             return {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
         tls: dict[str, Any] = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
-        if path:
-            tls["ssl_ca_certs"] = path
+        if authority:
+            # Trusted besides the system's CAs, not in their place.
+            tls["ssl_ca_data"] = authority
         return tls

@@ -34,8 +34,8 @@ class SSLConnection(redis.SSLConnection):
                 if isinstance(cause, ssl.SSLCertVerificationError):
                     raise CertificateError(
                         f"The certificate of {self.host}:{self.port} could not be verified "
-                        f"({cause.verify_message}). If a private CA issued it, set REDIS_CA_FILE "
-                        "to the path of that CA's certificate."
+                        f"({cause.verify_message}). If a private CA issued it, set REDIS_CA to "
+                        "that CA's certificate, or REDIS_CA_FILE to its path."
                     ) from error
             raise
 

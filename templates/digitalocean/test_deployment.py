@@ -1,0 +1,271 @@
+"""The app spec gives every process what it needs, and deploy/spec.py applies it safely."""
+
+import json
+import re
+import runpy
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from django.conf import settings
+
+PROJECT = Path(settings.BASE_DIR)
+SPEC_FILE = PROJECT / ".do" / "app.yaml"
+COMMANDS = """\
+web: {{ cookiecutter.__web_command }}
+worker: {{ cookiecutter.__worker_command }}
+beat: {{ cookiecutter.__beat_command }}
+release: {{ cookiecutter.__release_command }}
+"""
+
+APP_ID = "4f6c71e2-1e90-4762-9fee-6cc4a0a9f2cf"
+SECRETS = {
+    "SECRET_KEY": "secret-key-0123456789",
+    "EMAIL_HOST_USER": "mail-user-0123456789",
+    "EMAIL_HOST_PASSWORD": "mail-password-0123456789",
+}
+
+# doctl as far as it is used here. It keeps the app's spec in a file, and changes what it gets as
+# App Platform does: secrets are encrypted, blanks go, defaults come.
+DOCTL = """\
+#!{python} -IS
+import json, sys
+from pathlib import Path
+
+live, fail = Path(__file__).with_name("live.json"), Path(__file__).with_name("fail")
+arguments = " ".join(sys.argv[1:])
+if fail.exists():  # what a deployment that fails looks like
+    print("{app_id}")
+    sys.exit("Notice: waiting\\n....\\nError: " + fail.read_text())
+if arguments == "apps spec get {app_id} --format json":
+    print(live.read_text())
+elif arguments in (
+    "apps create --spec - --wait --format ID --no-header",
+    "apps update {app_id} --spec - --update-sources --wait --format ID --no-header",
+):
+    spec = json.load(sys.stdin)
+    Path(__file__).with_name("applied.json").write_text(json.dumps(spec))
+    for variable in spec["envs"]:
+        if variable.get("type") == "SECRET" and not variable["value"].startswith("EV["):
+            variable["value"] = "EV[1:" + variable["value"][::-1] + "]"
+    for component in spec["services"] + spec["workers"] + spec["jobs"]:
+        del component["github" if "github" in component else "gitlab"]["deploy_on_push"]
+        component["source_dir"] = "/"
+    spec["databases"][0]["version"] = "17"
+    spec["features"] = ["buildpack-stack=ubuntu-22"]
+    live.write_text(json.dumps(spec))
+    print("{app_id}")
+else:
+    sys.exit("Error: unknown command: " + arguments)
+"""
+
+Run = Callable[..., int | str | None]
+
+
+@pytest.fixture
+def spec() -> Any:
+    """What .do/app.yaml says."""
+    return yaml.safe_load(SPEC_FILE.read_text("utf-8"))
+
+
+@pytest.fixture
+def components(spec: Any) -> dict[str, Any]:
+    """The components by name."""
+    return {item["name"]: item for kind in ("services", "workers", "jobs") for item in spec[kind]}
+
+
+def test_each_process_has_its_command(components: dict[str, Any]) -> None:
+    commands = dict(line.split(": ", 1) for line in COMMANDS.splitlines())
+    assert {name: components[name]["run_command"] for name in commands} == commands
+
+
+def test_the_release_comes_first_and_beat_is_alone(components: dict[str, Any]) -> None:
+    assert components["release"]["kind"] == "PRE_DEPLOY"
+    assert components["beat"]["instance_count"] == 1
+    assert "autoscaling" not in components["beat"]
+
+
+def test_every_process_gets_what_production_settings_require(
+    spec: Any, components: dict[str, Any]
+) -> None:
+    result = subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        cwd=PROJECT,
+        env={"DJANGO_ENVIRONMENT": "production"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    missing = re.search(r"Missing or blank: (.*)\.", result.stderr)
+    assert missing, result.stderr
+    for name, component in components.items():
+        given = {variable["key"] for variable in spec["envs"] + component.get("envs", [])}
+        for variable in missing[1].split(", "):
+            assert variable in given, f"{name} gets no {variable}: add it to .do/app.yaml"
+
+
+def test_the_file_holds_no_secret(spec: Any) -> None:
+    for variable in spec["envs"]:
+        if re.search("SECRET|PASSWORD|TOKEN|KEY", variable["key"]):
+            assert variable["type"] == "SECRET"
+        if variable.get("type") == "SECRET":
+            assert "value" not in variable
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with app.yaml, and with doctl, the only program there is."""
+    text = SPEC_FILE.read_text("utf-8").replace("OWNER/REPOSITORY", "someone/something")
+    (tmp_path / "app.yaml").write_text(text, "utf-8")
+    doctl = tmp_path / "doctl"
+    doctl.write_text(DOCTL.format(python=sys.executable, app_id=APP_ID), "utf-8")
+    doctl.chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the script in this process with some variables, and return its exit code or message."""
+    main = runpy.run_path(str(PROJECT / "deploy" / "spec.py"))["main"]
+    main.__globals__["SPEC_FILE"] = folder / "app.yaml"
+
+    def run(*arguments: str, **variables: str) -> int | str | None:
+        with monkeypatch.context() as context:
+            context.setattr(sys, "argv", ["spec.py", *arguments])
+            for name in SECRETS:
+                context.setenv(name, variables.get(name, ""))
+            try:
+                main()
+            except SystemExit as stop:
+                return stop.code
+        return 0
+
+    return run
+
+
+@pytest.fixture
+def app(run: Run, folder: Path) -> Path:
+    """An app that was just made; the file holds its spec."""
+    assert run("create", **SECRETS) == 0
+    return folder / "live.json"
+
+
+def change(app: Path, **changes: Any) -> None:
+    """Change the app as somebody in the console would."""
+    app.write_text(json.dumps(json.loads(app.read_text()) | changes))
+
+
+def applied(app: Path) -> dict[str, str]:
+    """Return the variables that the app got last."""
+    spec = json.loads(app.with_name("applied.json").read_text())
+    return {variable["key"]: variable["value"] for variable in spec["envs"]}
+
+
+def test_create_applies_the_secrets_and_prints_the_id_alone(
+    run: Run, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("create", **SECRETS) == 0
+    assert applied(folder / "live.json").items() >= SECRETS.items()
+    output = capsys.readouterr()
+    assert output.out == f"{APP_ID}\n"
+    assert not any(secret in output.err for secret in SECRETS.values())
+
+
+def test_create_names_every_missing_secret(run: Run) -> None:
+    message = str(run("create", SECRET_KEY=SECRETS["SECRET_KEY"]))
+    assert "no value for EMAIL_HOST_USER, EMAIL_HOST_PASSWORD; set it in the env" in message
+
+
+def test_update_keeps_the_secrets_that_are_not_set(run: Run, app: Path) -> None:
+    before = applied(app)
+    assert run("update", APP_ID, SECRET_KEY="new-key") == 0
+    after = applied(app)
+    assert after.pop("SECRET_KEY") == "new-key"
+    assert after["EMAIL_HOST_USER"] == f"EV[1:{SECRETS['EMAIL_HOST_USER'][::-1]}]"
+    assert after.keys() < before.keys()
+
+
+def test_update_never_blanks_a_secret(run: Run, app: Path) -> None:
+    envs = [variable for variable in json.loads(app.read_text())["envs"] if "type" not in variable]
+    change(app, envs=envs)
+    assert "no value for SECRET_KEY, EMAIL_HOST_USER" in str(run("update", APP_ID))
+
+
+def test_update_removes_nothing_unasked(run: Run, app: Path) -> None:
+    added = {"key": "ADDED_IN_CONSOLE", "value": "x", "scope": "RUN_TIME"}
+    change(app, envs=[*json.loads(app.read_text())["envs"], added])
+    assert "would lose it: envs.ADDED_IN_CONSOLE." in str(run("update", APP_ID))
+    assert run("update", APP_ID, "--remove") == 0
+    assert "ADDED_IN_CONSOLE" not in app.read_text()
+
+
+def test_diff_finds_nothing_in_what_the_platform_does(
+    run: Run, app: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("diff", APP_ID) == 0
+    assert capsys.readouterr().out.endswith("The app is what .do/app.yaml says.\n")
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"region": "nyc"}, "region: not the same"),
+        ({"ingress": {}}, "ingress.rules: only in the file"),
+        ({"maintenance": {"enabled": True}}, "maintenance: only in the app"),
+        ({"disable_edge_cache": True}, "disable_edge_cache: only in the app"),
+        ({"vpc": {}, "disable_edge_cache": False}, "The app is what .do/app.yaml says."),
+    ],
+)
+def test_diff_names_what_differs(
+    run: Run,
+    app: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    line: str,
+) -> None:
+    capsys.readouterr()
+    change(app, **changes)
+    assert run("diff", APP_ID) == (": " in line)
+    assert capsys.readouterr().out == f"{line}\n"
+
+
+def test_diff_names_a_secret_that_is_blank(
+    run: Run, app: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blank = [variable | {"value": ""} for variable in json.loads(app.read_text())["envs"]]
+    change(app, envs=blank)
+    assert run("diff", APP_ID) == 1
+    assert "SECRET_KEY: blank in the app" in capsys.readouterr().out
+
+
+def test_a_failure_of_doctl_is_one_sentence_without_secrets(run: Run, folder: Path) -> None:
+    (folder / "fail").write_text(f"no luck with\n{SECRETS['SECRET_KEY']}")
+    message = str(run("create", **SECRETS))
+    assert message == (
+        f"deploy/spec.py: doctl apps create failed: no luck with (hidden) The app is {APP_ID}."
+    )
+
+
+def test_a_missing_doctl_is_named(run: Run, folder: Path) -> None:
+    (folder / "doctl").unlink()
+    assert "doctl is missing" in str(run("diff", APP_ID))
+
+
+def test_a_secret_in_the_file_is_refused(run: Run, folder: Path) -> None:
+    file = folder / "app.yaml"
+    secret = "key: SECRET_KEY\n    value: hunter2"
+    file.write_text(file.read_text("utf-8").replace("key: SECRET_KEY", secret), "utf-8")
+    assert "SECRET_KEY has a value in .do/app.yaml" in str(run("create", **SECRETS))
+
+
+def test_a_repository_that_was_not_filled_in_is_refused(run: Run, folder: Path) -> None:
+    file = folder / "app.yaml"
+    text = file.read_text("utf-8").replace("someone/something", "OWNER/REPOSITORY")
+    file.write_text(text, "utf-8")
+    assert "still says OWNER/REPOSITORY" in str(run("create", **SECRETS))

@@ -1,0 +1,361 @@
+"""The rules of tests/platforms/digitalocean.py accept what the template emits, and no more."""
+
+import copy
+import json
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import jsonschema
+import pydantic
+import pytest
+
+from tests.baking import choices
+from tests.conftest import Bake
+from tests.platforms import digitalocean
+from tests.platforms.components import HTTPProbe
+from tests.platforms.surroundings import Surroundings
+from tests.processes import Stack, python_environment
+from tests.production import HOST, SECRET_KEY, production_environment
+from tests.servers.postgres import PostgresServer
+from tests.servers.redis import Redis
+from tests.servers.tls import Authority, TLSProxy
+
+SLUG_OF_40 = "a123456789_b123456789_c12345678__d123456"
+# The app of each slug: 2 to 32 characters, with a letter or digit at the end.
+APP_NAMES = {
+    "a": "a-app",
+    "my_project": "my-project",
+    "a__b": "a--b",
+    SLUG_OF_40: "a123456789-b123456789-c12345678",
+}
+SCHEMAS = os.environ.get("PLATFORM_SCHEMAS", "")
+
+Change = Callable[[Any], object]
+
+
+class Operator(Surroundings):
+    """What an operator enters, and servers that only have an address."""
+
+    def __init__(self) -> None:
+        self.values = {
+            "SECRET_KEY": SECRET_KEY,
+            "ALLOWED_HOSTS": HOST,
+            "EMAIL_HOST": "localhost",
+            "EMAIL_HOST_USER": "mailer",
+            "EMAIL_HOST_PASSWORD": "it's $5",
+            "ALERT_RECIPIENTS": "operator@example.com",
+        }
+        self.additions = {"EMAIL_PORT": "2525"}
+
+    def database(self, user: str, password: str, name: str) -> str:
+        """Return an address."""
+        return "127.0.0.1:5432"
+
+    def tls_broker(self, password: str) -> str:
+        """Return an address."""
+        return "localhost:6379"
+
+
+@pytest.fixture
+def spec(bake: Bake) -> Any:
+    """What the file of a project says."""
+    return digitalocean.read(bake(hosting="digitalocean"))
+
+
+@pytest.mark.parametrize("scheduler", choices()["scheduler"])
+@pytest.mark.parametrize("slug", APP_NAMES)
+def test_what_the_template_emits_is_accepted(bake: Bake, slug: str, scheduler: str) -> None:
+    project = bake(hosting="digitalocean", scheduler=scheduler, project_slug=slug)
+    operator = Operator()
+    found = {part.name: part for part in digitalocean.components(project, operator)}
+
+    assert list(found) == ["release", "web", "worker", "beat"]
+    for part in found.values():
+        environment = dict(part.environment)
+        database, broker = environment.pop("DATABASE_URL"), environment.pop("REDIS_URL")
+        assert database.startswith("postgresql://doadmin:")
+        assert database.endswith(f"@127.0.0.1:5432/{slug}")
+        assert broker.startswith("rediss://default:")
+        assert environment == {
+            **operator.values,
+            **operator.additions,
+            "ALLOWED_HOSTS": f"example.com,{HOST}",
+            "DATABASE_CA": "",
+            "DJANGO_ENVIRONMENT": "production",
+        }
+        assert part.after == (() if part.once else ("release",))
+        assert part.replicas == 1
+    assert found["web"].probes == (HTTPProbe("/ready/", 5), HTTPProbe("/health/", 5))
+    app = digitalocean.App.model_validate(digitalocean.read(project))
+    assert app.name == APP_NAMES[slug]
+    assert [database.cluster_name for database in app.databases] == [
+        f"{app.name}-postgres",
+        f"{app.name}-valkey",
+    ]
+    assert app.databases[0].db_name == slug
+
+
+@pytest.mark.parametrize("ci", choices()["ci"])
+def test_the_source_is_where_ci_is(bake: Bake, ci: str) -> None:
+    project = bake(hosting="digitalocean", ci=ci)
+    app = digitalocean.App.model_validate(digitalocean.read(project))
+    for part in (*app.jobs, *app.services, *app.workers):
+        assert (part.gitlab is not None) == (ci == "gitlab")
+
+
+@pytest.mark.skipif(not SCHEMAS, reason="PLATFORM_SCHEMAS names no folder with the schemas")
+@pytest.mark.parametrize("ci", choices()["ci"])
+@pytest.mark.parametrize("slug", APP_NAMES)
+def test_the_full_schema_accepts_the_file(bake: Bake, slug: str, ci: str) -> None:
+    schema = json.loads(Path(SCHEMAS, "do-app-spec.schema.json").read_text("utf-8"))
+    project = bake(hosting="digitalocean", project_slug=slug, ci=ci)
+    jsonschema.validate(digitalocean.read(project), schema)
+
+
+def variable(spec: Any, key: str) -> Any:
+    """Return a variable of the app."""
+    return next(item for item in spec["envs"] if item["key"] == key)
+
+
+# What is done to the file, and a part of the message that refuses it.
+MUTATIONS: dict[str, tuple[Change, str]] = {
+    "underscore in the name": (lambda s: s.update(name="my_project"), "name"),
+    "name of 33 characters": (lambda s: s.update(name="a" * 33), "name"),
+    "name of one letter": (lambda s: s.update(name="a"), "name"),
+    "dash at the end of a name": (lambda s: s["jobs"][0].update(name="release-"), "jobs.0.name"),
+    "region of Droplets": (lambda s: s.update(region="fra1"), "region"),
+    "unknown key": (lambda s: s.update(enviroment=[]), "enviroment"),
+    "number as a value": (lambda s: variable(s, "EMAIL_HOST").update(value=1), "envs.6.value"),
+    "truth as a value": (lambda s: variable(s, "EMAIL_HOST").update(value=True), "envs.6.value"),
+    "blank value": (lambda s: variable(s, "EMAIL_HOST").update(value=""), "envs.6.value"),
+    "no value": (lambda s: variable(s, "EMAIL_HOST").pop("value"), "SECRET has no value"),
+    "secret in the file": (lambda s: variable(s, "SECRET_KEY").update(value="x"), "SECRET_KEY"),
+    "value at build time": (
+        lambda s: variable(s, "DATABASE_URL").update(scope="RUN_AND_BUILD_TIME"),
+        "envs.3.scope",
+    ),
+    "default scope": (lambda s: variable(s, "DATABASE_URL").pop("scope"), "envs.3.scope"),
+    "dash in a variable": (lambda s: s["envs"][0].update(key="DJANGO-ENV"), "envs.0.key"),
+    "variable twice": (lambda s: s["envs"].append(s["envs"][0]), "not unique"),
+    "component twice": (lambda s: s["workers"][0].update(name="web"), "not unique"),
+    "two beats": (
+        lambda s: s["workers"][1].update(instance_count=2, instance_size_slug="apps-s-1vcpu-1gb"),
+        "exactly once",
+    ),
+    "no beat": (lambda s: s["workers"][1].update(name="beet"), "exactly once"),
+    "beat that may be multiplied by load": (
+        lambda s: s["workers"][1].update(autoscaling={}),
+        "autoscaling",
+    ),
+    "two of a single size": (lambda s: s["workers"][1].update(instance_count=2), "one instance"),
+    "deprecated size": (
+        lambda s: s["workers"][0].update(instance_size_slug="basic-xxs"),
+        "instance_size_slug",
+    ),
+    "shell in a command": (
+        lambda s: s["jobs"][0].update(run_command="python manage.py migrate && true"),
+        "run_command",
+    ),
+    "release after the others": (lambda s: s["jobs"][0].update(kind="POST_DEPLOY"), "kind"),
+    "no release": (lambda s: s.update(jobs=[]), "jobs"),
+    "timeout without a unit": (lambda s: s["jobs"][0].update(timeout="900"), "timeout"),
+    "push that deploys": (
+        lambda s: s["services"][0]["github"].update(deploy_on_push=True),
+        "deploy_on_push",
+    ),
+    "no source": (lambda s: s["services"][0].pop("github"), "github and gitlab"),
+    "two sources": (
+        lambda s: s["services"][0].update(gitlab=s["services"][0]["github"]),
+        "github and gitlab",
+    ),
+    "port as a text": (lambda s: s["services"][0].update(http_port="8000"), "http_port"),
+    "probe of one second": (
+        lambda s: s["services"][0]["health_check"].update(timeout_seconds=1),
+        "timeout_seconds",
+    ),
+    "probe of a page": (
+        lambda s: s["services"][0]["health_check"].update(http_path="/"),
+        "http_path",
+    ),
+    "probe of a worker": (
+        lambda s: s["workers"][0].update(health_check={"http_path": "/health/"}),
+        "health_check",
+    ),
+    "drained worker": (
+        lambda s: s["workers"][0]["termination"].update(drain_seconds=15),
+        "drain_seconds",
+    ),
+    "too much grace": (
+        lambda s: s["workers"][0]["termination"].update(grace_period_seconds=601),
+        "grace_period_seconds",
+    ),
+    "old routes": (lambda s: s["services"][0].update(routes=[{"path": "/"}]), "routes"),
+    "requests for nobody": (
+        lambda s: s["ingress"]["rules"][0]["component"].update(name="worker"),
+        "ingress",
+    ),
+    "domain that is none": (lambda s: s["domains"][0].update(domain="example_com"), "domain"),
+    "unknown alert": (lambda s: s["alerts"][0].update(rule="DEPLOYMENT_FAIL"), "rule"),
+    "alert that is always on": (
+        lambda s: s["services"][0]["alerts"][0].update(value=-1),
+        "alerts.0.value",
+    ),
+    "database without backups": (
+        lambda s: s["databases"][0].update(production=False),
+        "production",
+    ),
+    "database without a cluster": (lambda s: s["databases"][1].pop("cluster_name"), "cluster_name"),
+    "Redis, which is no more": (lambda s: s["databases"][1].update(engine="REDIS"), "engine"),
+}
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_mistake_in_the_file_is_refused(spec: Any, name: str) -> None:
+    change, message = MUTATIONS[name]
+    broken = copy.deepcopy(spec)
+    change(broken)
+    assert broken != spec
+    with pytest.raises(pydantic.ValidationError, match=message):
+        digitalocean.App.model_validate(broken)
+
+
+@pytest.mark.parametrize(
+    "value", ["${DB.DATABASE_URL}", "${db.URL}", "${_self.DATABASE_URL}", "${cache.DATABASE_URL}"]
+)
+def test_a_bindable_variable_that_does_not_exist_is_refused(spec: Any, value: str) -> None:
+    values = digitalocean.bindables(digitalocean.App.model_validate(spec), Operator())
+    with pytest.raises(KeyError, match="no bindable variable"):
+        digitalocean.expand(value, values)
+
+
+@pytest.fixture(scope="module")
+def own_project(bake: Bake) -> Path:
+    """A project; its processes are started, so nothing may be changed in it."""
+    return bake(hosting="digitalocean")
+
+
+# Prints one line for each service: its name, and what went wrong.
+PING = """
+from apps.operations import pings
+for name in {names}:
+    try:
+        getattr(pings, "ping_" + name)()
+    except Exception as error:
+        print(name, *str(error).split())
+    else:
+        print(name, "answers")
+"""
+
+
+def ping(
+    project: Path, *names: str, database_url: str, redis_url: str, **variables: str
+) -> dict[str, str]:
+    """Reach services under production settings, and return what each says."""
+    environment = production_environment(database_url, redis_url, **variables)
+    with Stack(project, environment, python_environment(project)) as stack:
+        code = PING.format(names=names)
+        result = stack.manage("shell", "--no-imports", "--command", code)
+    assert result.returncode == 0, result.stderr
+    return dict(line.split(" ", 1) for line in result.stdout.splitlines())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("issuer", ["given", "system", "neither"])
+def test_redis_is_verified_by_the_given_ca_and_by_those_of_the_system(
+    own_project: Path, tmp_path: Path, authority: Authority, issuer: str
+) -> None:
+    other = Authority(tmp_path).file
+    given = authority.file if issuer == "given" else other
+    system = authority.file if issuer == "system" else other
+    with Redis() as redis, TLSProxy(redis.port, authority.server_context("localhost")) as proxy:
+        answers = ping(
+            own_project,
+            *("cache", "broker", "results"),
+            database_url="postgres://user:password@localhost:1/name",
+            redis_url=proxy.redis_url(),
+            REDIS_CA=given.read_text(),
+            SSL_CERT_FILE=str(system),
+        )
+        for answer in answers.values():
+            expected = "could not be verified" if issuer == "neither" else "answers"
+            assert expected in answer, answers
+        assert len(answers) == 3
+        assert bool(proxy.bytes_passed) == (issuer != "neither")
+
+
+@contextmanager
+def tls_postgres(postgres: PostgresServer, context: ssl.SSLContext) -> Iterator[int]:
+    """Yield a port on which a PostgreSQL server can be reached by TLS."""
+    address = urlsplit(postgres.admin_url)
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                sink.sendall(data)
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)
+
+    def serve(client: socket.socket) -> None:
+        # A client begins with SSLRequest, eight bytes, and waits for the answer S.
+        with client, suppress(OSError):
+            assert len(client.recv(8, socket.MSG_WAITALL)) == 8
+            client.sendall(b"S")
+            with (
+                context.wrap_socket(client, server_side=True) as encrypted,
+                socket.create_connection((address.hostname, address.port)) as server,
+            ):
+                thread = threading.Thread(target=pump, args=(server, encrypted), daemon=True)
+                thread.start()
+                pump(encrypted, server)
+                thread.join(timeout=10)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                threading.Thread(target=serve, args=(client,), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "known", "answer"),
+    [
+        ("localhost", True, "answers"),
+        ("other.example.com", True, "does not match host name"),
+        ("localhost", False, "certificate verify failed"),
+    ],
+    ids=["right", "another server", "another CA"],
+)
+def test_postgresql_is_verified_by_its_ca_and_by_its_name(
+    own_project: Path,
+    tmp_path: Path,
+    postgres: PostgresServer,
+    authority: Authority,
+    name: str,
+    known: bool,
+    answer: str,
+) -> None:
+    ca = authority if known else Authority(tmp_path)
+    with tls_postgres(postgres, authority.server_context(name)) as port:
+        url = urlsplit(postgres.admin_url)
+        address = f"{url.username}:{url.password}@localhost:{port}{url.path}?sslmode=require"
+        answers = ping(
+            own_project,
+            "database",
+            database_url=f"postgres://{address}",
+            redis_url="redis://localhost:1/0",
+            DATABASE_CA=ca.file.read_text(),
+        )
+        assert answer in answers["database"]
