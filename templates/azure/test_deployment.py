@@ -1,0 +1,88 @@
+"""azure.yaml and infra/: every process is there, and gets every variable that it needs."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from django.conf import settings
+
+PROJECT = Path(settings.BASE_DIR)
+COMMANDS = """\
+web: {{ cookiecutter.__web_command }}
+worker: {{ cookiecutter.__worker_command }}
+beat: {{ cookiecutter.__beat_command }}
+release: {{ cookiecutter.__release_command }}
+"""
+PROCESSES = dict(line.split(": ", 1) for line in COMMANDS.splitlines())
+START = """
+from {{ cookiecutter.project_slug }}.environment import start
+start("production")
+"""
+
+
+def infra(name: str) -> str:
+    """Return a file of infra/ without its comments."""
+    text = (PROJECT / "infra" / name).read_text("utf-8")
+    return re.sub(r"(?m)(^|\s)//.*$", "", text)
+
+
+@pytest.fixture
+def services() -> Any:
+    """What azd deploys, according to azure.yaml."""
+    return yaml.safe_load((PROJECT / "azure.yaml").read_text("utf-8"))["services"]
+
+
+def test_the_release_comes_first(services: Any) -> None:
+    assert set(services) == set(PROCESSES)
+    assert services["release"]["hooks"]["postdeploy"]["run"] == "sh infra/release.sh"
+    waiting = {name for name, service in services.items() if "release" in service.get("uses", [])}
+    assert waiting == set(PROCESSES) - {"release"}
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_each_process_has_its_command(process: str) -> None:
+    [command] = re.findall(r"command: \[(.*)\]", infra(f"{process}.bicep"))
+    assert re.findall("'([^']*)'", command) == PROCESSES[process].split()
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_each_process_takes_its_own_image_and_the_shared_settings(process: str) -> None:
+    lines = [line.strip() for line in infra(f"{process}.bicep").splitlines()]
+    assert "env: settings.outputs.environment" in lines
+    assert "secrets: settings.outputs.secrets" in lines
+    parameters = json.loads(infra(f"{process}.parameters.json"))["parameters"]
+    assert parameters["image"]["value"] == f"${{ '{{' }}SERVICE_{process.upper()}_IMAGE_NAME{{ '}}' }}"
+
+
+def test_there_is_exactly_one_beat() -> None:
+    assert re.findall(r"(?:min|max)Replicas: (\d+)", infra("beat.bicep")) == ["1", "1"]
+
+
+def test_the_settings_hold_what_production_requires() -> None:
+    command = [sys.executable, "-c", START]
+    result = subprocess.run(  # noqa: S603
+        command, cwd=PROJECT, env={}, capture_output=True, text=True, check=False
+    )
+    missing = re.search(r"Missing or blank: (.*)\.", result.stderr)
+    assert missing, result.stderr
+    given = set(re.findall("'([A-Z][A-Z0-9_]*)'", infra("settings.bicep")))
+    for name in missing[1].split(", "):
+        assert name in given, f"no process gets {name}: name it in infra/settings.bicep"
+
+
+def test_every_variable_has_a_value_in_the_key_vault() -> None:
+    [variables] = re.findall(r"(?s)var variables = \[(.*?)\n\]", infra("settings.bicep"))
+    stored = set(re.findall(r"(?m)^ +([A-Z][A-Z0-9_]*): ", infra("platform.bicep")))
+    for name in re.findall(r"'(\w+)'", variables):
+        assert name in stored, f"{name} has no value: give it one in infra/platform.bicep"
+
+
+def test_the_values_of_parameters_come_from_azd() -> None:
+    for path in (PROJECT / "infra").glob("*.parameters.json"):
+        parameters = json.loads(path.read_text("utf-8"))["parameters"]
+        assert [name for name, item in parameters.items() if item["value"][0] != "$"] == []

@@ -1,0 +1,399 @@
+"""What azd and Azure Container Apps make of azure.yaml and infra/.
+
+Sources: the code and documents of github.com/Azure/azure-dev (azd 1.23.13 and later), the resource
+types of github.com/Azure/bicep-types-az, and https://learn.microsoft.com/azure/container-apps.
+`Azd` does with the files what `azd up` does, in a cloud of this process.
+"""
+
+import base64
+import json
+import re
+import secrets
+import string
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
+
+import yaml
+
+from tests.platforms import bicep_rules
+from tests.platforms.azure_models import (
+    PLATFORM_MODELS,
+    PROCESS_MODELS,
+    Application,
+    AzureYaml,
+    ParameterFile,
+    Process,
+    ReleaseProperties,
+    WebContainer,
+    WebProperties,
+)
+from tests.platforms.bicep_deployment import Cloud, deploy
+from tests.platforms.components import Component, HTTPProbe, Probe
+
+# https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
+ACR_PULL = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
+KEY_VAULT_SECRETS_USER = "4633458b-17de-408a-b874-0445c86b69e6"
+KEY_VAULT_SECRETS_OFFICER = "b86a8fe4-44ce-4948-aee5-eccb2c155cd7"
+# In seconds, from SIGTERM to SIGKILL, where a template names nothing (bicep-types-az, a job too).
+DEFAULT_GRACE = 30.0
+# The bundle of the image's Debian package ca-certificates.
+CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+
+
+class SurroundingServers(Protocol):
+    """The part of `Surroundings` that this module uses."""
+
+    values: Mapping[str, str]
+    additions: Mapping[str, str]
+
+    def database(self, user: str, password: str, name: str) -> str:
+        """Make a role and a database; return `host:port`."""
+
+    def tls_broker(self, password: str) -> str:
+        """Start a broker behind TLS; return `host:port`."""
+
+
+# What only Azure knows of a resource: properties, and the keys that listKeys() gives.
+
+Runtime = Callable[[str], tuple[Mapping[str, Any], Mapping[str, str]]]
+
+
+def _runtime() -> Mapping[str, Runtime]:
+    # Keys are base64, which a URL does not carry as it is.
+    key = base64.b64encode(b"\xfb\xff" + secrets.token_bytes(30)).decode()
+    domain = "calmsea-0a1b2c3d.westeurope.azurecontainerapps.io"
+    principal = str(uuid.uuid4())
+    return {
+        "Microsoft.OperationalInsights/workspaces": lambda _: (
+            {"customerId": str(uuid.uuid4())},
+            {"primarySharedKey": key},
+        ),
+        "Microsoft.App/managedEnvironments": lambda _: ({"defaultDomain": domain}, {}),
+        "Microsoft.ManagedIdentity/userAssignedIdentities": lambda _: (
+            {"principalId": principal},
+            {},
+        ),
+        "Microsoft.ContainerRegistry/registries": lambda name: (
+            {"loginServer": f"{name}.azurecr.io"},
+            {},
+        ),
+        "Microsoft.KeyVault/vaults": lambda name: (
+            {"vaultUri": f"https://{name}.vault.azure.net/"},
+            {},
+        ),
+        "Microsoft.DBforPostgreSQL/flexibleServers": lambda name: (
+            {"fullyQualifiedDomainName": f"{name}.postgres.database.azure.com"},
+            {},
+        ),
+        "Microsoft.Cache/redisEnterprise": lambda name: (
+            {"hostName": f"{name}.westeurope.redis.azure.net"},
+            {},
+        ),
+        "Microsoft.Cache/redisEnterprise/databases": lambda _: ({}, {"primaryKey": key}),
+    }
+
+
+# azd
+
+
+def azure_yaml(project: Path) -> AzureYaml:
+    """Return what azure.yaml says.
+
+    Args:
+        project: folder of the project.
+    """
+    return AzureYaml.model_validate(yaml.safe_load((project / "azure.yaml").read_text("utf-8")))
+
+
+def random_password() -> str:
+    """Return what azd generates: five letters of each case and five digits, shuffled.
+
+    azure-dev/cli/azd/pkg/cmdsubst/secretOrRandomPassword.go
+    """
+    alphabets = (string.ascii_lowercase, string.ascii_uppercase, string.digits)
+    characters = [secrets.choice(alphabet) for alphabet in alphabets for _ in range(5)]
+    secrets.SystemRandom().shuffle(characters)
+    return "".join(characters)
+
+
+class Azd:
+    """`azd` in a project, in an environment of its own, with a cloud of its own.
+
+    Attributes:
+        environment: The azd environment: what the operator has set, and outputs.
+        cloud: What there is in Azure.
+    """
+
+    def __init__(self, project: Path, values: Mapping[str, str]) -> None:
+        """Make the environment.
+
+        Args:
+            project: folder of the project.
+            values: what the operator sets with `azd env set`.
+        """
+        self._infra = project / "infra"
+        self._services = azure_yaml(project).services
+        self.cloud = Cloud(_runtime())
+        self.environment = {
+            "AZURE_ENV_NAME": "production",
+            "AZURE_LOCATION": "westeurope",
+            "AZURE_PRINCIPAL_ID": str(uuid.uuid4()),
+            **values,
+        }
+
+    def up(self) -> dict[str, Process]:
+        """Provision, then deploy the services in the order of `uses`.
+
+        Returns:
+            The processes by name, in the order of their deployment.
+        """
+        self.provision()
+        return {service: self.deploy(service) for service in self.order()}
+
+    def order(self) -> list[str]:
+        """Return the services in the order in which azd deploys them.
+
+        Services without a path of `uses` between them go side by side
+        (azure-dev/cli/azd/docs/concurrency-model.md); here, one after another.
+        """
+        waiting = {
+            name: list(service.uses) if isinstance(service, Application) else []
+            for name, service in self._services
+        }
+        order: list[str] = []
+        while len(order) < len(waiting):
+            order += [
+                name
+                for name, uses in sorted(waiting.items())
+                if name not in order and set(uses) <= set(order)
+            ]
+        return order
+
+    def provision(self) -> None:
+        """Deploy infra/main.bicep and keep its outputs."""
+        outputs = self._deploy_file("main")
+        self.environment |= {name: str(value) for name, value in outputs.items()}
+        for type_, model in PLATFORM_MODELS.items():
+            for resource in self.cloud.of_type(type_):
+                model.model_validate(resource.body["properties"])
+        # https://learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates
+        for name in self.secrets():
+            if not re.fullmatch("[0-9A-Za-z-]{1,127}", name):
+                raise ValueError(f"the key vault can't hold a secret {name}")
+
+    def deploy(self, service: str) -> Process:
+        """Build an image, then deploy infra/SERVICE.bicep with it.
+
+        The revision-based strategy of
+        https://learn.microsoft.com/azure/developer/azure-developer-cli/container-apps-workflows
+        """
+        registry = self.environment["AZURE_CONTAINER_REGISTRY_ENDPOINT"]
+        image = f"{registry}/project/{service}-production:azd-deploy-1"
+        self.environment[f"SERVICE_{service.upper()}_IMAGE_NAME"] = image
+        self._deploy_file(service)
+        type_, model = PROCESS_MODELS[service]
+        found = [
+            resource
+            for resource in self.cloud.of_type(type_)
+            if resource.body.get("tags") == {"azd-service-name": service}
+        ]
+        if len(found) != 1:
+            raise ValueError(f"azd finds {len(found)} resources with the tag of {service}")
+        process = model.model_validate(found[0].body)
+        self._check_rights(process)
+        return process
+
+    def _deploy_file(self, name: str) -> dict[str, Any]:
+        bicep_rules.check(self._infra / f"{name}.bicep")
+        parameters = self.parameters(self._infra / f"{name}.parameters.json")
+        return deploy(self._infra / f"{name}.bicep", parameters, self.cloud)
+
+    def parameters(self, path: Path) -> dict[str, Any]:
+        """Return the values in a parameter file after azd's substitutions.
+
+        `${NAME}` becomes a value of the environment, or nothing; then
+        `$(secretOrRandomPassword VAULT NAME)` becomes the secret, or, if there is no such vault or
+        secret, a new password (azure-dev/cli/azd/pkg/infra/provisioning/bicep/bicep_provider.go).
+        """
+        text = path.read_text("utf-8")
+        text = re.sub(r"\$\{(\w+)\}", lambda found: self.environment.get(found[1], ""), text)
+        text = re.sub(r"\$\(secretOrRandomPassword([-\w\s]*)\)", self._secret_or_random, text)
+        if re.search(r"\$[({]", text):
+            raise ValueError(f"{path.name}: azd leaves a $ as it is")
+        parsed = ParameterFile.model_validate(json.loads(text))
+        return {name: parameter.value for name, parameter in parsed.parameters.items()}
+
+    def _secret_or_random(self, found: re.Match[str]) -> str:
+        arguments = found[1].split()
+        if len(arguments) == 2 and arguments[0] == self.environment["AZURE_KEY_VAULT_NAME"]:
+            return self.secrets().get(arguments[1]) or random_password()
+        return random_password()
+
+    def secrets(self) -> dict[str, str]:
+        """Return the secrets of the key vault by name."""
+        return {
+            resource.name.partition("/")[2]: resource.body["properties"]["value"]
+            for resource in self.cloud.of_type("Microsoft.KeyVault/vaults/secrets")
+        }
+
+    def variables(self, process: Process) -> dict[str, str]:
+        """Return the environment of a process, its secrets fetched from the vault."""
+        [vault] = self.cloud.of_type("Microsoft.KeyVault/vaults")
+        uri = f"{vault.member('properties')['vaultUri']}secrets/"
+        urls = {
+            secret.name: secret.key_vault_url for secret in process.properties.configuration.secrets
+        }
+        variables: dict[str, str] = {}
+        for variable in process.container.env:
+            if variable.name in variables:
+                raise ValueError(f"{process.name} gets {variable.name} twice")
+            if variable.secret_ref is None:
+                variables[variable.name] = str(variable.value)
+                continue
+            url = urls[variable.secret_ref]
+            if not url.startswith(uri) or url.removeprefix(uri) not in self.secrets():
+                raise ValueError(f"{process.name}: {variable.name}: there is no secret {url}")
+            variables[variable.name] = self.secrets()[url.removeprefix(uri)]
+        return variables
+
+    def _check_rights(self, process: Process) -> None:
+        [identity] = [
+            resource
+            for resource in self.cloud.of_type("Microsoft.ManagedIdentity/userAssignedIdentities")
+            if resource.member("id") in process.identity.user_assigned_identities
+        ]
+        principal = identity.member("properties")["principalId"]
+        for type_, role in (
+            ("Microsoft.ContainerRegistry/registries", ACR_PULL),
+            ("Microsoft.KeyVault/vaults", KEY_VAULT_SECRETS_USER),
+        ):
+            if not self.may(principal, role, type_):
+                raise ValueError(f"{process.name} lacks the role {role} on {type_}")
+
+    def may(self, principal: str, role: str, type_: str) -> bool:
+        """Return whether a principal has a role on the only resource of a type."""
+        [resource] = self.cloud.of_type(type_)
+        return any(
+            assignment.scope == resource
+            and assignment.body["properties"]["principalId"] == principal
+            and assignment.body["properties"]["roleDefinitionId"].endswith(f"/{role}")
+            for assignment in self.cloud.of_type("Microsoft.Authorization/roleAssignments")
+        )
+
+
+# Components
+
+
+def local_urls(azd: Azd, surroundings: SurroundingServers) -> dict[str, str]:
+    """Return DATABASE_URL and REDIS_URL with the test's servers in the place of Azure's.
+
+    The test's PostgreSQL has no TLS, so the options for it are checked and left out.
+
+    Args:
+        azd: what has been deployed.
+        surroundings: where the servers are.
+
+    Raises:
+        ValueError: A URL leads to another server than the one that was made, or without TLS.
+    """
+    stored = azd.secrets()
+    if not {"database-url", "redis-url"} <= set(stored):
+        raise ValueError("DATABASE_URL or REDIS_URL is not in the key vault")
+    database, redis = urlsplit(stored["database-url"]), urlsplit(stored["redis-url"])
+    [server] = azd.cloud.of_type("Microsoft.DBforPostgreSQL/flexibleServers")
+    [broker] = azd.cloud.of_type("Microsoft.Cache/redisEnterprise")
+    properties = server.member("properties")
+    expected = {"sslmode": ["verify-full"], "sslrootcert": [CA_BUNDLE]}
+    if parse_qs(database.query, strict_parsing=True) != expected:
+        raise ValueError("DATABASE_URL does not verify the server")
+    if (database.hostname, database.port) != (properties["fullyQualifiedDomainName"], 5432):
+        raise ValueError("DATABASE_URL leads to another server")
+    if redis.scheme != "rediss" or redis.path not in ("", "/0"):
+        raise ValueError("REDIS_URL is without TLS, or of a database that is not there")
+    if (redis.hostname, redis.port) != (broker.member("properties")["hostName"], 10000):
+        raise ValueError("REDIS_URL leads to another server")
+    user, password = unquote(database.username or ""), unquote(database.password or "")
+    if (user, password) != (
+        properties["administratorLogin"],
+        properties["administratorLoginPassword"],
+    ):
+        raise ValueError("DATABASE_URL has another login")
+    database_address = surroundings.database(user, password, database.path[1:])
+    broker_address = surroundings.tls_broker(unquote(redis.password or ""))
+    return {
+        "DATABASE_URL": urlunsplit(
+            database._replace(netloc=_netloc(database.netloc, database_address), query="")
+        ),
+        "REDIS_URL": urlunsplit(redis._replace(netloc=_netloc(redis.netloc, broker_address))),
+    }
+
+
+def _netloc(netloc: str, address: str) -> str:
+    return f"{netloc.rpartition('@')[0]}@{address}"
+
+
+def operator_values(values: Mapping[str, str]) -> dict[str, str]:
+    """Return what the operator gives azd, as docs/deploy.md says.
+
+    Args:
+        values: by variable of the application.
+    """
+    names = ("EMAIL_HOST", "EMAIL_HOST_USER", "EMAIL_HOST_PASSWORD", "ALERT_RECIPIENTS")
+    return {
+        **{name: values[name] for name in names},
+        "CUSTOM_DOMAIN": values["ALLOWED_HOSTS"],
+    }
+
+
+def probes(process: Process) -> tuple[Probe, ...]:
+    """Return the probes of a process as the platform sends them: to its address, by plain HTTP."""
+    if not isinstance(process.container, WebContainer):
+        return ()
+    found = process.container.probes
+    return tuple(HTTPProbe(probe.http_get.path, float(probe.timeout_seconds)) for probe in found)
+
+
+def components(project: Path, surroundings: SurroundingServers) -> list[Component]:
+    """Return what `azd up` makes of the project.
+
+    Args:
+        project: folder of the baked project.
+        surroundings: the servers in the place of Azure's, and what the operator enters.
+    """
+    azd = Azd(project, operator_values(surroundings.values))
+    processes = azd.up()
+    local = local_urls(azd, surroundings)
+    found = []
+    for name, process in processes.items():
+        given = azd.variables(process).items()
+        properties = process.properties
+        once = isinstance(properties, ReleaseProperties)
+        component = Component(
+            name=name,
+            command=tuple(process.container.command),
+            # An operator adds a variable to the array in settings.bicep.
+            environment={
+                **{variable: local.get(variable, value) for variable, value in given},
+                **surroundings.additions,
+            },
+            probes=probes(process),
+            port=None,
+            grace=DEFAULT_GRACE,
+            once=once,
+            # The hook of the release fails its deployment, on which the others depend.
+            after=() if once else ("release",),
+        )
+        if not isinstance(properties, ReleaseProperties):
+            component = replace(
+                component,
+                grace=float(properties.template.termination_grace_period_seconds),
+                replicas=properties.template.scale.min_replicas,
+            )
+        if isinstance(properties, WebProperties):
+            component = replace(component, port=properties.configuration.ingress.target_port)
+        found.append(component)
+    return found

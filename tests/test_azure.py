@@ -1,0 +1,422 @@
+"""The rules of tests/platforms/azure.py accept what the template emits, and nothing else."""
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from pycep import BicepParser
+
+from tests.baking import choices
+from tests.conftest import Bake
+from tests.platforms import azure, bicep, bicep_rules
+from tests.platforms.azure_models import DEPLOY_TIMEOUT
+from tests.platforms.bicep import BicepError
+from tests.platforms.bicep_deployment import Cloud, deploy
+from tests.platforms.components import HTTPProbe
+
+SLUGS = ("a", "shop", "a__b", "a234567890_b234567890_c2345678_d__234567")
+SCHEMAS = os.environ.get("PLATFORM_SCHEMAS", "")
+DEPLOYED = ("main", "release", "web", "worker", "beat")
+VARIABLES = {
+    "ALERT_RECIPIENTS",
+    "ALLOWED_HOSTS",
+    "DATABASE_URL",
+    "DJANGO_ENVIRONMENT",
+    "EMAIL_HOST",
+    "EMAIL_HOST_PASSWORD",
+    "EMAIL_HOST_USER",
+    "REDIS_URL",
+    "SECRET_KEY",
+}
+
+
+class Operator:
+    """What an operator enters, and servers that only have an address."""
+
+    def __init__(self) -> None:
+        self.values: Mapping[str, str] = {
+            "ALLOWED_HOSTS": "www.example.com",
+            "EMAIL_HOST": "localhost",
+            "EMAIL_HOST_USER": "mailer",
+            "EMAIL_HOST_PASSWORD": "it's 5, in quotes",
+            "ALERT_RECIPIENTS": "operator@example.com",
+        }
+        self.additions: Mapping[str, str] = {"EMAIL_PORT": "2525"}
+
+    def database(self, user: str, password: str, name: str) -> str:
+        """Return an address."""
+        return "127.0.0.1:5432"
+
+    def tls_broker(self, password: str) -> str:
+        """Return an address."""
+        return "localhost:6379"
+
+
+def azd_of(project: Path) -> azure.Azd:
+    """Return azd in a project."""
+    return azure.Azd(project, azure.operator_values(Operator().values))
+
+
+@pytest.fixture
+def project(bake: Bake, tmp_path: Path) -> Path:
+    """What azd sees of a project, to be changed."""
+    source = bake(hosting="azure", project_slug="shop")
+    shutil.copytree(source / "infra", tmp_path / "infra")
+    shutil.copy(source / "azure.yaml", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("scheduler", choices()["scheduler"])
+@pytest.mark.parametrize("slug", SLUGS)
+def test_components_of_the_emitted_files(bake: Bake, slug: str, scheduler: str) -> None:
+    project = bake(hosting="azure", project_slug=slug, scheduler=scheduler)
+    components = {c.name: c for c in azure.components(project, Operator())}
+    assert list(components) == ["release", "beat", "web", "worker"]
+    for component in components.values():
+        assert set(component.environment) == {*VARIABLES, "EMAIL_PORT"}
+        assert component.environment["DJANGO_ENVIRONMENT"] == "production"
+        assert component.environment["ALLOWED_HOSTS"].endswith(",www.example.com")
+        assert component.environment == components["web"].environment
+        assert component.replicas == 1
+        assert component.after == (() if component.once else ("release",))
+    assert [c.name for c in components.values() if c.once] == ["release"]
+    assert components["web"].port == 8000
+    assert HTTPProbe("/ready/", 5) in components["web"].probes
+    assert components["worker"].command[:3] == ("celery", "-A", slug)
+    assert components["release"].command == ("python", "manage.py", "release")
+
+
+def test_the_urls_carry_any_key_and_verify_both_servers(project: Path) -> None:
+    azd = azd_of(project)
+    azd.up()
+    stored = azd.secrets()
+    assert re.fullmatch(
+        r"postgres://django:\w{15}@postgres-\w{13}\.postgres\.database\.azure\.com:5432/shop"
+        r"\?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates\.crt",
+        stored["database-url"],
+    )
+    assert re.search("[+/=]", stored["redis-password"])
+    assert re.fullmatch(
+        r"rediss://:[\w%]+@redis-\w{13}\.\w+\.redis\.azure\.net:10000/0", stored["redis-url"]
+    )
+
+
+def test_secrets_are_made_once_and_long_enough_and_kept(project: Path) -> None:
+    azd = azd_of(project)
+    azd.provision()
+    first = azd.secrets()
+    assert len(first["secret-key"]) >= 50
+    assert len(first["database-password"]) == 15
+    azd.provision()
+    assert azd.secrets() == first
+    assert azd_of(project).environment.get("AZURE_KEY_VAULT_NAME") is None
+
+
+def test_the_operator_may_read_the_secrets_back(project: Path) -> None:
+    azd = azd_of(project)
+    azd.provision()
+    operator = azd.environment["AZURE_PRINCIPAL_ID"]
+    vault = "Microsoft.KeyVault/vaults"
+    assert azd.may(operator, azure.KEY_VAULT_SECRETS_OFFICER, vault)
+
+
+def test_without_a_domain_of_its_own_the_site_has_the_one_of_the_platform(project: Path) -> None:
+    azd = azd_of(project)
+    azd.environment["CUSTOM_DOMAIN"] = ""
+    azd.provision()
+    assert azd.secrets()["allowed-hosts"] == azd.environment["WEB_HOST"]
+    azd.deploy("web")
+    azd.environment |= {"CUSTOM_DOMAIN": "www.example.com", "CUSTOM_DOMAIN_CERTIFICATE_ID": "/c"}
+    domains = azd.deploy("web").model_dump()["properties"]["configuration"]["ingress"]
+    assert domains["custom_domains"] == [
+        {"name": "www.example.com", "binding_type": "SniEnabled", "certificate_id": "/c"}
+    ]
+
+
+def test_a_restored_database_takes_the_place_of_the_first(project: Path) -> None:
+    azd = azd_of(project)
+    azd.provision()
+    azd.environment["DATABASE_SERVER"] = "postgres-restored"
+    azd.provision()
+    assert "@postgres-restored.postgres." in azd.secrets()["database-url"]
+
+
+def test_every_process_waits_for_the_release(project: Path) -> None:
+    order = azd_of(project).order()
+    assert order[0] == "release"
+    assert sorted(order) == ["beat", "release", "web", "worker"]
+
+
+MUTATIONS = [
+    ("azure.yaml", "    uses:\n      - release\n", "", "uses"),
+    ("azure.yaml", "      - release", "      - relase", "uses"),
+    ("azure.yaml", "remoteBuild: true", "remotebuild: true", "remotebuild"),
+    ("azure.yaml", "        shell: sh\n", "", "shell"),
+    (
+        "azure.yaml",
+        "        shell: sh",
+        "        shell: sh\n        continueOnError: true",
+        "contin",
+    ),
+    ("azure.yaml", "postdeploy:", "predeploy:", "postdeploy"),
+    ("azure.yaml", 'azd: ">= 1.23.13"', 'azd: ">= 1.20.0"', "azd"),
+    ("azure.yaml", "name: shop", "name: my_shop", "name"),
+    ("azure.yaml", "  beat:\n", "  scheduler:\n", "beat"),
+    ("infra/main.parameters.json", "${EMAIL_HOST}", "${EMAIL_HOTS}", "emailHost"),
+    ("infra/main.parameters.json", "secretOrRandomPassword", "secretOrRandom", "leaves"),
+    ("infra/main.parameters.json", '"customDomain"', '"domain"', "no parameter domain"),
+    ("infra/main.parameters.json", "1.0.0.0", "1.0", "contentVersion"),
+    ("infra/main.bicep", "    customDomain: customDomain\n", "", "not given customDomain"),
+    ("infra/main.bicep", "platform.outputs.vaultName", "platform.outputs.vault", "no output vault"),
+    (
+        "infra/main.bicep",
+        "    location: location\n    p",
+        "    locaton: location\n    p",
+        "locaton",
+    ),
+    ("infra/platform.bicep", "@secure()\nparam secretKey", "param secretKey", "not @secure"),
+    ("infra/platform.bicep", "version: '17'", "version: '9'", "version"),
+    ("infra/platform.bicep", "'NoCluster'", "'OSSCluster'", "clusteringPolicy"),
+    ("infra/platform.bicep", "'NoEviction'", "'VolatileLRU'", "evictionPolicy"),
+    ("infra/platform.bicep", "port: 10000", "port: 6380", "port"),
+    ("infra/platform.bicep", "hostName}:10000", "hostName}:6380", "REDIS_URL"),
+    ("infra/platform.bicep", "'rediss://", "'redis://", "REDIS_URL"),
+    ("infra/platform.bicep", "uriComponent(redisPassword)", "redisPassword", "REDIS_URL"),
+    ("infra/platform.bicep", "verify-full", "require", "DATABASE_URL"),
+    ("infra/platform.bicep", "//django:", "//postgres:", "DATABASE_URL"),
+    (
+        "infra/platform.bicep",
+        "      EMAIL_HOST: emailHost\n",
+        "",
+        "emailHost is declared and",
+    ),
+    ("infra/platform.bicep", "EMAIL_HOST: emailHost\n", "MAIL_HOST: emailHost\n", "EMAIL_HOST: "),
+    ("infra/platform.bicep", "adminUserEnabled: false", "adminUserEnabled: true", "adminUser"),
+    ("infra/platform.bicep", "Authorization: true", "Authorization: false", "enableRbac"),
+    ("infra/platform.bicep", "7f951dda", "8f951dda", "lacks the role 7f951dda"),
+    ("infra/platform.bicep", "  scope: vault\n", "  scope: registry\n", "lacks the role 4633458b"),
+    ("infra/platform.bicep", "parent: redis", "parent: cache", "cache is not declared"),
+    ("infra/platform.bicep", "uniqueString(", "uniquestring(", "no function"),
+    ("infra/secrets.bicep", "@secure()\nparam values", "param values", "without @secure"),
+    ("infra/secrets.bicep", "replace(item.key, '_', '-')", "item.key", "hold a secret"),
+    ("infra/settings.bicep", "vaultUri", "vaultUrl", "vaultUrl"),
+    ("infra/settings.bicep", "'processes'", "'identity'", "does not exist"),
+    ("infra/settings.bicep", "}secrets/", "}secret/", "keyVaultUrl"),
+    ("infra/settings.bicep", "  'SECRET_KEY'\n", "  'SECRET_KEY'\n  'API_KEY'\n", "API_KEY"),
+    ("infra/settings.bicep", "'REDIS_PASSWORD'", "'REDIS_SECRET'", "redis-password"),
+    ("infra/web.bicep", "targetPort: 8000", "targetPort: 80", "targetPort"),
+    ("infra/web.bicep", "allowInsecure: false", "allowInsecure: true", "allowInsecure"),
+    ("infra/web.bicep", "path: '/ready/'", "path: '/readyz/'", "path"),
+    ("infra/web.bicep", "type: 'Startup'", "type: 'Liveness'", "same type"),
+    ("infra/web.bicep", "timeoutSeconds: 5", "timeoutSeconds: 1", "timeoutSeconds"),
+    ("infra/web.bicep", "failureThreshold: 10", "failureThreshold: 30", "failureThreshold"),
+    ("infra/web.bicep", "concurrentRequests: '16'", "concurrentRequests: 16", "concurrentRequests"),
+    ("infra/web.bicep", "PeriodSeconds: 45", "PeriodSeconds: 30", "terminationGracePeriodSeconds"),
+    ("infra/web.bicep", "'settings.bicep'", "'setting.bicep'", "does not exist"),
+    ("infra/web.bicep", "outputs.environment", "outputs.enviroment", "no output enviroment"),
+    ("infra/web.bicep", "name: 'web'\n  loc", "name: 'My_Web'\n  loc", "name"),
+    ("infra/web.bicep", "service-name': 'web'", "service-name': 'beat'", "0 resources"),
+    ("infra/web.bicep", "memory: '1Gi'", "memory: '2Gi'", "go with 1Gi"),
+    ("infra/web.bicep", "      ingress: {", "      ingres: {", "ingres"),
+    ("infra/worker.bicep", "'Single'", "'single'", "activeRevisionsMode"),
+    ("infra/worker.bicep", "minReplicas: 1", "minReplicas: 0", "minReplicas"),
+    ("infra/worker.bicep", "  'maintenance'\n", "", "a rule for each"),
+    ("infra/worker.bicep", "enableTLS: 'true'", "enableTLS: true", "enableTLS"),
+    ("infra/worker.bicep", "'redis-password'", "'redis-passwort'", "redis-passwort"),
+    ("infra/worker.bicep", "image: image", "image: imge", "imge is not declared"),
+    ("infra/worker.bicep", "identity.id}'", "registry.id}'", "another identity"),
+    ("infra/beat.bicep", "maxReplicas: 1", "maxReplicas: 2", "maxReplicas"),
+    ("infra/beat.bicep", "cpu: json('0.25')", "cpu: '0.25'", "cpu"),
+    ("infra/beat.parameters.json", "BEAT_IMAGE", "BATE_IMAGE", "image"),
+    ("infra/release.bicep", "replicaRetryLimit: 0", "replicaRetryLimit: 3", "replicaRetryLimit"),
+    ("infra/release.bicep", "replicaTimeout: 900", "replicaTimeout: 1800", "replicaTimeout"),
+    ("infra/release.bicep", "'Manual'", "'Schedule'", "triggerType"),
+    ("infra/release.bicep", "      }\n", "", "expected"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"), MUTATIONS, ids=[f"{m[0]}: {m[2]!r}" for m in MUTATIONS]
+)
+def test_a_mistake_is_refused(project: Path, name: str, old: str, new: str, message: str) -> None:
+    text = (project / name).read_text("utf-8")
+    assert old in text
+    (project / name).write_text(text.replace(old, new, 1), "utf-8")
+    with pytest.raises((ValueError, BicepError), match=message):
+        azure.components(project, Operator())
+
+
+def test_a_default_for_a_secret_is_refused(project: Path) -> None:
+    file = project / "infra" / "main.bicep"
+    text = file.read_text("utf-8").replace("param secretKey string", "param secretKey string = 'a'")
+    file.write_text(text, "utf-8")
+    with pytest.raises(BicepError, match="secretKey is secure and has a value"):
+        bicep_rules.check(file)
+
+
+def test_a_secret_as_output_is_refused(project: Path) -> None:
+    file = project / "infra" / "platform.bicep"
+    file.write_text(f"{file.read_text('utf-8')}output key string = redisPassword\n", "utf-8")
+    with pytest.raises(BicepError, match="output key shows a secret"):
+        bicep_rules.check(file)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "param a string\nparam a string\n",
+        "var a = 'b\n",
+        "var a = [\n  'b' 'c'\n]\n",
+        "var a = { b: 1 c: 2 }\n",
+        "var a = 1 ~ 2\n",
+        "type a = string\n",
+        "@secure()\nvar a = 1\n",
+        "var a = '\\q'\n",
+    ],
+)
+def test_what_is_no_bicep_is_refused(tmp_path: Path, source: str) -> None:
+    file = tmp_path / "a.bicep"
+    file.write_text(source, "utf-8")
+    with pytest.raises(BicepError):
+        bicep.read(file)
+
+
+def test_strings_and_comparisons_are_read_as_bicep_reads_them(tmp_path: Path) -> None:
+    file = tmp_path / "a.bicep"
+    file.write_text(
+        "param n int\n"
+        "// a comment's quote\n"
+        "output a string = n < 5 ? 'it\\'s ${n == 1 ? 'one' : '${n}${'}'}'}' : 'many' // end\n",
+        "utf-8",
+    )
+    cloud = Cloud({})
+    assert deploy(file, {"n": 1}, cloud) == {"a": "it's one"}
+    assert deploy(file, {"n": 2}, cloud) == {"a": "it's 2}"}
+    assert deploy(file, {"n": 5}, cloud) == {"a": "many"}
+
+
+def test_another_parser_finds_the_same_resources(project: Path) -> None:
+    for path in sorted((project / "infra").glob("*.bicep")):
+        tree = BicepParser().parse(text=path.read_text("utf-8"))
+        ours = {
+            name: (symbol.type, symbol.version, symbol.existing)
+            for name, symbol in bicep.read(path).symbols.items()
+            if isinstance(symbol, bicep.Resource)
+        }
+        theirs = {
+            name: (resource["type"], resource["api_version"], resource["existing"])
+            for name, resource in tree.get("resources", {}).items()
+        }
+        assert ours == theirs, path.name
+
+
+@pytest.mark.skipif(not SCHEMAS, reason="PLATFORM_SCHEMAS names no folder with JSON Schemas")
+def test_the_schemas_of_azure_accept_every_resource(project: Path) -> None:
+    schema = json.loads(Path(SCHEMAS, "azure-aca-resources.schema.json").read_text("utf-8"))
+    azd = azd_of(project)
+    azd.up()
+    resources = [r for r in azd.cloud.resources.values() if "resourceGroups" not in r.type]
+    assert len(resources) >= 20
+    for resource in resources:
+        reference = schema["resources"][f"{resource.type}@{resource.version}"]
+        # The types say that processors are whole, and the platform's smallest share is a quarter.
+        body = json.loads(re.sub(r'("cpu": )[0-9.]+', r"\g<1>1", json.dumps(resource.body)))
+        validator = jsonschema.Draft202012Validator({**reference, "$defs": schema["$defs"]})
+        problems = [error.message for error in validator.iter_errors(body)]
+        assert problems == [], f"{resource.type} {resource.name}"
+
+
+@pytest.mark.skipif(not SCHEMAS, reason="PLATFORM_SCHEMAS names no folder with JSON Schemas")
+def test_the_schema_of_azd_accepts_azure_yaml(bake: Bake) -> None:
+    schema = json.loads(Path(SCHEMAS, "azure-yaml-v1.0.schema.json").read_text("utf-8"))
+    for slug in SLUGS:
+        project = bake(hosting="azure", project_slug=slug)
+        jsonschema.validate(yaml.safe_load((project / "azure.yaml").read_text("utf-8")), schema)
+
+
+# infra/release.sh, with an az that answers as it is told
+
+
+AZ = """\
+#!/bin/sh
+echo "$*" >> "$CALLS"
+case "$*" in
+    *"job start"*) echo release-abc123 ;;
+    *"execution show"*)
+        answer=$(head -n 1 "$ANSWERS")
+        sed -i 1d "$ANSWERS"
+        test "$answer" != error || exit 1
+        echo "$answer" ;;
+esac
+"""
+
+
+def run_release(project: Path, *answers: str) -> tuple[Any, list[str]]:
+    """Run the script while Azure gives some answers, and return the result and its calls of az."""
+    programs = project / "bin"
+    programs.mkdir()
+    for name, script in (("az", AZ), ("sleep", "#!/bin/sh\n")):
+        (programs / name).write_text(script, "utf-8")
+        (programs / name).chmod(stat.S_IRWXU)
+    (project / "answers").write_text("".join(f"{answer}\n" for answer in answers), "utf-8")
+    result = subprocess.run(
+        ["sh", "infra/release.sh"],
+        cwd=project,
+        env={
+            "PATH": f"{programs}:/usr/bin:/bin",
+            "CALLS": str(project / "calls"),
+            "ANSWERS": str(project / "answers"),
+            "AZURE_RESOURCE_GROUP": "rg-production",
+            "AZURE_SUBSCRIPTION_ID": "0000",
+        },
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return result, (project / "calls").read_text("utf-8").splitlines()
+
+
+unix = pytest.mark.skipif(sys.platform == "win32", reason="the script is for a Unix shell")
+
+
+@unix
+def test_the_script_waits_until_the_release_has_succeeded(project: Path) -> None:
+    result, calls = run_release(project, "Running", "error", "Processing", "Succeeded")
+    assert result.returncode == 0, result.stderr
+    assert len(calls) == 5
+    assert calls[0].startswith("containerapp job start --query name --name release")
+    assert "--job-execution-name release-abc123" in calls[1]
+    assert all("--resource-group rg-production --subscription 0000" in call for call in calls)
+
+
+@unix
+@pytest.mark.parametrize("status", ["Failed", "Stopped", "Degraded"])
+def test_the_script_fails_with_the_release(project: Path, status: str) -> None:
+    result, calls = run_release(project, "Running", status)
+    assert result.returncode == 1
+    assert len(calls) == 3
+    assert f"release-abc123 has not succeeded: {status}." in result.stderr
+
+
+@unix
+def test_the_script_gives_up_after_the_time_that_a_release_may_take(project: Path) -> None:
+    release = (project / "infra" / "release.bicep").read_text("utf-8")
+    script = (project / "infra" / "release.sh").read_text("utf-8")
+    timeout = re.search(r"replicaTimeout: (\d+)", release)
+    patience = re.search(r"patience=(\d+)", script)
+    assert timeout and patience
+    assert int(timeout[1]) < int(patience[1]) < DEPLOY_TIMEOUT
+    result, calls = run_release(project, *["Running"] * 200)
+    assert result.returncode == 1
+    assert len(calls) == 1 + int(patience[1]) / 5

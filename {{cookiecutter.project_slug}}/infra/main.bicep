@@ -1,0 +1,86 @@
+// What `azd provision` makes: everything but the four processes, which `azd deploy` makes.
+// The values of the parameters come from the azd environment; see main.parameters.json.
+
+targetScope = 'subscription'
+
+@minLength(1)
+@maxLength(64)
+@description('The name of the azd environment.')
+param environmentName string
+
+@minLength(1)
+@description('The Azure region.')
+param location string
+
+@minLength(1)
+@description('The account that runs azd; it may read and write the secrets.')
+param principalId string
+
+@description('The PostgreSQL server, if it is another than the one that was made first.')
+param databaseServer string = ''
+
+@secure()
+@minLength(15)
+@description('From the key vault; the first time azd makes it, of 15 letters and digits.')
+param databasePassword string
+
+@secure()
+@minLength(15)
+@description('From the key vault; the first time azd makes it, of 15 letters and digits.')
+param secretKey string
+
+@secure()
+@description('What makes a new secret key long enough for Django.')
+param secretKeyPadding string = newGuid()
+
+@description('The host name that visitors use besides the platform\'s own.')
+param customDomain string = ''
+
+@minLength(1)
+@description('The server that sends e-mail.')
+param emailHost string
+
+@minLength(1)
+@description('The login of that server.')
+param emailHostUser string
+
+@secure()
+@minLength(1)
+@description('The password of that login.')
+param emailHostPassword string
+
+@minLength(1)
+@description('Who hears of tasks that failed for good, separated by commas.')
+param alertRecipients string
+
+resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
+  name: 'rg-${environmentName}'
+  location: location
+  tags: {
+    'azd-env-name': environmentName
+  }
+}
+
+module platform 'platform.bicep' = {
+  name: 'platform'
+  scope: group
+  params: {
+    location: location
+    principalId: principalId
+    databaseServer: databaseServer
+    databasePassword: databasePassword
+    // Django wants 50 characters. Once the key is in the vault, it stays as it is.
+    secretKey: length(secretKey) < 50 ? '${secretKey}${secretKeyPadding}' : secretKey
+    customDomain: customDomain
+    emailHost: emailHost
+    emailHostUser: emailHostUser
+    emailHostPassword: emailHostPassword
+    alertRecipients: alertRecipients
+  }
+}
+
+output AZURE_RESOURCE_GROUP string = group.name
+output AZURE_CONTAINER_REGISTRY_ENDPOINT string = platform.outputs.registryEndpoint
+output AZURE_KEY_VAULT_NAME string = platform.outputs.vaultName
+output DATABASE_SERVER string = platform.outputs.databaseServer
+output WEB_HOST string = platform.outputs.webHost
