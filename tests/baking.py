@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import copier
+from allpairspy import AllPairs  # type: ignore[import-untyped]
 from cookiecutter.main import cookiecutter  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).parent.parent
@@ -184,15 +185,16 @@ def choices() -> dict[str, list[str]]:
 
 
 def combinations() -> list[dict[str, str]]:
-    """Return every combination of choices; each holds the questions that leave a choice.
+    """Return combinations of choices, among which every two answers of two questions meet.
 
-    The licences take turns: no file but LICENSE and pyproject.toml asks for them.
+    All combinations would be thousands. What the processes are hangs on the hosting, the scheduler
+    and the process manager together, so these are combined in full.
     """
-    open_choices = {name: values for name, values in choices().items() if len(values) > 1}
-    licenses = itertools.cycle(open_choices.pop("license"))
-    return [
-        {**dict(zip(open_choices, values, strict=True)), "license": license_}
-        for values, license_ in zip(
-            itertools.product(*open_choices.values()), licenses, strict=False
-        )
+    pairs = [dict(zip(choices(), row, strict=True)) for row in AllPairs(list(choices().values()))]
+    together = ("hosting", "scheduler", "process_manager")
+    products = itertools.product(*(choices()[name] for name in together))
+    found = pairs + [
+        {**pair, **dict(zip(together, product, strict=True))}
+        for pair, product in zip(itertools.cycle(pairs), products, strict=False)
     ]
+    return list({tuple(answers.values()): answers for answers in found}.values())
