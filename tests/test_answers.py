@@ -56,6 +56,7 @@ REFUSED: list[tuple[Answers, str]] = [
     ({"project_slug": "my-shop"}, "is no lower-case Python package name"),
     ({"project_slug": "_shop"}, "is no lower-case Python package name"),
     ({"project_slug": "shop_"}, "is no lower-case Python package name"),
+    ({"project_slug": "my___shop"}, "holds three _ in a row"),
     ({"project_slug": "café"}, "is no lower-case Python package name"),
     ({"project_slug": "s" * 41}, "has 41 characters"),
     ({"project_slug": "class"}, "project_slug 'class' is taken"),
@@ -93,9 +94,6 @@ def questions_only(template: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     copy = tmp_path_factory.mktemp("questions") / "template"
     shutil.copytree(template, copy, ignore=shutil.ignore_patterns(PROJECT_FOLDER))
     (copy / PROJECT_FOLDER).mkdir()
-    # The conditional paths, which the hook expects.
-    for name in (".github", ".gitlab-ci.yml", "LICENSE", ".copier-answers.yml"):
-        (copy / PROJECT_FOLDER / name).write_text("", encoding="utf-8")
     lines = [f"{name}={{{{ cookiecutter.{name} }}}}\n" for name in QUESTIONS + COMPUTED]
     (copy / PROJECT_FOLDER / "answers.txt").write_text("".join(lines), encoding="utf-8")
     return copy

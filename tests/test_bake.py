@@ -237,7 +237,7 @@ LINE = (
 @given(
     answers=st.fixed_dictionaries(
         {
-            "project_slug": st.from_regex(r"shop_[a-z0-9_]{0,30}[a-z0-9]", fullmatch=True),
+            "project_slug": st.from_regex(r"shop(_{0,2}[a-z0-9]){0,11}", fullmatch=True),
             "project_name": LINE.filter(str.strip),
             "author_name": LINE.filter(str.strip),
             "description": LINE,

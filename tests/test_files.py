@@ -1,5 +1,6 @@
 """Files that other programs read, checked by linters and schemas that know those programs."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,12 @@ def test_github_accepts_the_workflows(bake: Bake, hosting: str) -> None:
     passes(project, "zizmor", "--offline", "--quiet", ".github")
 
 
+@pytest.mark.skipif(not shutil.which("actionlint"), reason="there is no actionlint on PATH")
+@pytest.mark.parametrize("hosting", HOSTINGS)
+def test_actionlint_accepts_the_workflows(bake: Bake, hosting: str) -> None:
+    passes(bake(hosting=hosting), str(shutil.which("actionlint")))
+
+
 @pytest.mark.parametrize("hosting", HOSTINGS)
 def test_gitlab_accepts_the_pipeline(bake: Bake, hosting: str) -> None:
     schema = ("--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci")
@@ -66,6 +73,23 @@ def test_shellcheck_accepts_the_scripts(bake: Bake, hosting: str) -> None:
         passes(project, "shellcheck", "--shell", "sh", *scripts)
     # Cookiecutter and Copier keep the mode.
     assert all((project / script).stat().st_mode & 0o111 for script in scripts)
+
+
+@pytest.mark.parametrize("scheduler", choices()["scheduler"])
+@pytest.mark.parametrize("hosting", HOSTINGS)
+def test_what_the_page_says_to_paste_is_shell(bake: Bake, hosting: str, scheduler: str) -> None:
+    page = (bake(hosting=hosting, scheduler=scheduler) / "docs/deploy.md").read_text("utf-8")
+    blocks = re.findall(r"^( *)```sh\n(.*?)^ *```$", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) > 10
+    for indent, block in blocks:
+        lines = [line.removeprefix(indent) for line in block.splitlines()]
+        shell = subprocess.run(
+            ["sh", "-n"], input="\n".join(lines), capture_output=True, text=True, check=False
+        )
+        assert (shell.returncode, shell.stderr) == (0, ""), block
+        # A command that asks would take the next line of the block for the answer.
+        for line in lines[:-1]:
+            assert not re.search(r"\bread -|createsuperuser", line), block
 
 
 def test_a_linter_that_finds_something_fails(bake: Bake, tmp_path: Path) -> None:

@@ -3,11 +3,10 @@
 import http.client
 import re
 import shlex
-import socket
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -58,18 +57,7 @@ class CommandProbe:
     timeout: float
 
 
-@dataclass(frozen=True)
-class ListeningProbe:
-    """A connection to the port that must be accepted.
-
-    Attributes:
-        timeout: In seconds.
-    """
-
-    timeout: float
-
-
-Probe = HTTPProbe | CommandProbe | ListeningProbe
+Probe = HTTPProbe | CommandProbe
 
 
 @dataclass(frozen=True)
@@ -236,10 +224,6 @@ class Deployment:
                     timeout = probe.timeout
                     result = self.run(component, *command, folder=folder, timeout=timeout)
                     return result.returncode == 0
-                case ListeningProbe():
-                    address = ("127.0.0.1", component.port or 0)
-                    with socket.create_connection(address, timeout=probe.timeout):
-                        return True
         except (OSError, http.client.HTTPException, subprocess.TimeoutExpired):
             return False
 
@@ -288,19 +272,3 @@ def image_environment(project: Path, surroundings: Surroundings) -> dict[str, st
         "PATH": f"{python_environment(project) / 'bin'}:{SYSTEM_PATH}",
         "SSL_CERT_FILE": str(surroundings.ca_file),
     }
-
-
-@contextmanager
-def deployed(
-    project: Path, surroundings: Surroundings, components: list[Component]
-) -> Iterator[Deployment]:
-    """Yield a deployment whose components are up.
-
-    Args:
-        project: folder of the baked project.
-        surroundings: the servers in the place of the platform's.
-        components: all of the file.
-    """
-    with Deployment(project, surroundings) as deployment:
-        deployment.deploy(components)
-        yield deployment
