@@ -1,6 +1,7 @@
 """Every kind of project passes its own checks, with what its own requirements install."""
 
 import html
+import itertools
 import re
 import shutil
 import tempfile
@@ -41,13 +42,16 @@ from django.test import Client
 call_command("check")
 print(Client().get("/").content.decode())
 """
+# Each scheduler and each hosting at least once.
 KINDS = [
-    *({"scheduler": scheduler} for scheduler in choices()["scheduler"]),
-    {**HOSTILE, "ci": "none", "license": "Proprietary"},
-]
+    {"scheduler": scheduler, "hosting": hosting}
+    for scheduler, hosting in zip(
+        itertools.cycle(choices()["scheduler"]), choices()["hosting"], strict=False
+    )
+] + [{**HOSTILE, "ci": "none", "license": "Proprietary", "hosting": "azure"}]
 
 
-@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.get("scheduler", "hostile"))
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: "-".join(list(kind.values())[:2]))
 def stack(
     request: pytest.FixtureRequest, bake: Bake, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
