@@ -6,6 +6,7 @@ Cookiecutter fills in the answers and runs this file inside the new project.
 import shutil
 from pathlib import Path
 
+EMAIL_PROVIDER = "{{ cookiecutter.email_provider }}"
 SCHEDULER = "{{ cookiecutter.scheduler }}"
 CI = "{{ cookiecutter.ci }}"
 LICENSE = "{{ cookiecutter.license }}"
@@ -16,8 +17,16 @@ CONDITIONAL_PATHS = {
     ".github": CI == "github",
     ".gitlab-ci.yml": CI == "gitlab",
     "LICENSE": LICENSE != "Proprietary",
+    "apps/notifications/admin.py": EMAIL_PROVIDER != "smtp",
+    "apps/notifications/migrations": EMAIL_PROVIDER != "smtp",
+    "apps/notifications/models.py": EMAIL_PROVIDER != "smtp",
+    "apps/notifications/suppression.py": EMAIL_PROVIDER != "smtp",
+    "apps/notifications/tracking.py": EMAIL_PROVIDER != "smtp",
+    "apps/notifications/urls.py": EMAIL_PROVIDER != "smtp",
     "apps/operations/migrations/0002_scheduleentry.py": SCHEDULER == "database",
     "apps/operations/schedule_sync.py": SCHEDULER == "database",
+    "tests/provider.py": EMAIL_PROVIDER != "smtp",
+    "tests/test_notifications_suppression.py": EMAIL_PROVIDER != "smtp",
     "tests/test_schedule_sync.py": SCHEDULER == "database",
 }
 

@@ -94,8 +94,11 @@ def questions_only(template: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     shutil.copytree(template, copy, ignore=shutil.ignore_patterns(PROJECT_FOLDER))
     (copy / PROJECT_FOLDER).mkdir()
     # The conditional paths, which the hook expects.
-    for name in (".github", ".gitlab-ci.yml", "LICENSE", ".copier-answers.yml"):
-        (copy / PROJECT_FOLDER / name).write_text("", encoding="utf-8")
+    hook = (copy / "hooks" / "post_gen_project.py").read_text(encoding="utf-8")
+    for name in re.findall(r'^    "(.+)": ', hook, re.MULTILINE):
+        path = copy / PROJECT_FOLDER / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("", encoding="utf-8")
     lines = [f"{name}={{{{ cookiecutter.{name} }}}}\n" for name in QUESTIONS + COMPUTED]
     (copy / PROJECT_FOLDER / "answers.txt").write_text("".join(lines), encoding="utf-8")
     return copy
