@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 HOSTING = "{{ cookiecutter.hosting }}"
+EMAIL_PROVIDER = "{{ cookiecutter.email_provider }}"
 SCHEDULER = "{{ cookiecutter.scheduler }}"
 CI = "{{ cookiecutter.ci }}"
 LICENSE = "{{ cookiecutter.license }}"
@@ -32,6 +33,14 @@ CONDITIONAL_PATHS = {
     "deploy/restore.sh": HOSTING == "compose",
     "deploy/spec.py": HOSTING == "digitalocean",
     "infra": HOSTING == "azure",
+    "apps/notifications/admin.py": EMAIL_PROVIDER != "smtp",
+    "apps/notifications/migrations": EMAIL_PROVIDER != "smtp",
+    "apps/notifications/models.py": EMAIL_PROVIDER != "smtp",
+    "apps/notifications/suppression.py": EMAIL_PROVIDER != "smtp",
+    "apps/notifications/tracking.py": EMAIL_PROVIDER != "smtp",
+    "apps/notifications/urls.py": EMAIL_PROVIDER != "smtp",
+    "tests/provider.py": EMAIL_PROVIDER != "smtp",
+    "tests/test_notifications_suppression.py": EMAIL_PROVIDER != "smtp",
     "tests/test_schedule_sync.py": SCHEDULER == "database",
 }
 

@@ -183,6 +183,23 @@ def test_a_network_that_is_none_is_a_problem() -> None:
     assert "NETWORKS: 10.1.0.1/16 has host bits set; a network looks like" in message(env)
 
 
+{% if cookiecutter.email_provider in ("ses", "postmark", "brevo", "mailjet") -%}
+def test_user_and_password_of_a_url_are_read() -> None:
+    env = Environment({"SECRET": "user:0123456789abcdef"})
+    assert env.basic_auth("SECRET") == "user:0123456789abcdef"
+    assert env.basic_auth("MISSING") == ""
+    env.complete()
+
+
+@pytest.mark.parametrize("value", ["private", "user:private", "user:private/with/a/slash"])
+def test_user_and_password_that_fit_no_url_are_a_problem_and_are_not_shown(value: str) -> None:
+    env = Environment({"SECRET": value})
+    assert env.basic_auth("SECRET") == ""
+    assert "SECRET must be user:password" in message(env)
+    assert "private" not in message(env)
+
+
+{% endif -%}
 def test_webhook_secrets_are_read_by_host() -> None:
     secret = f"whsec_{'c2VjcmV0' * 4}"
     env = Environment({"SECRETS": f"Example.com={secret}"})

@@ -96,6 +96,10 @@ REFUSED_HOSTS = [
     "[64:ff9b::127.0.0.1]",
     "[64:ff9b::a9fe:a9fe]",
     "[64:ff9b:1::10.0.0.1]",
+    "[::ffff:0:127.0.0.1]",
+    "[0:0:0:0:0:ffff:7f00:1]",
+    "[2001:0:4136:e378:8000:63bf:80ff:fffe]",  # Teredo of 127.0.0.1, whose bits are inverted
+    "[fe80::5efe:127.0.0.1]",  # ISATAP
     # other ways to write 127.0.0.1
     "127.1",
     "127.0.1",
@@ -107,13 +111,32 @@ REFUSED_HOSTS = [
     "0x7F.1",
     "0x",
     "127.0.0.0x1",
+    "127.000.000.001",
+    "0x7f.0.0.0x1",
+    "00000177.1",
+    "4294967295",
+    "18446744071562067969",  # 127.0.0.1 beyond 32 bits
+    "0xa9fea9fe",
+    "2852039166",  # 169.254.169.254
+    "0251.0376.0251.0376",
     "127.0.0.1.",
     "127\u30020\u30020\u30021",
     "\uff11\uff12\uff17.0.0.1",  # full-width digits
+    "\u2460\u2461\u2466.0.0.\u2460",  # circled digits
+    "\u0661\u0662\u0667.0.0.1",  # Arabic-Indic digits
+    "127\uff0e0\uff0e0\uff0e1",  # full-width dots
     "%31%32%37.0.0.1",
     "[127.0.0.1]",
+    # names of private addresses
+    "localhost",
+    "LOCALHOST",
+    "127.0.0.1.nip.io",
+    "metadata.google.internal",
+    "mapped.example.com",
     # zones, dots, blanks
     "[fe80::1%25eth0]",
+    "[::1%25lo]",
+    "localhost.",
     "[2606:4700:4700::1111%25eth0]",
     "hooks.example.com.",
     "hooks..example.com",
@@ -136,11 +159,20 @@ REFUSED_HOSTS = [
 ]
 
 
+PRIVATE_NAMES = {
+    "localhost": ["127.0.0.1", "::1"],
+    "127.0.0.1.nip.io": ["127.0.0.1"],
+    "metadata.google.internal": ["169.254.169.254"],
+    "mapped.example.com": ["::ffff:10.0.0.1"],
+}
+
+
 @pytest.mark.parametrize("host", REFUSED_HOSTS)
 @pytest.mark.usefixtures("no_connections")
 def test_webhook_to_this_host_is_refused(host: str, names: Names, settings: Settings) -> None:
     settings.WEBHOOK_SECRETS = SecretForEveryHost()
     names["hooks.example.com"] = ["8.8.8.8"]
+    names |= PRIVATE_NAMES
 
     with pytest.raises(PermanentDeliveryError):
         webhooks.deliver(f"https://{host}/", {}, "1")

@@ -16,6 +16,7 @@ import pytest
 from celery import current_app
 from celery.exceptions import Retry
 from celery.signals import task_retry
+from django.core.mail import EmailMessage
 from django.db import transaction
 from django.utils.http import http_date
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
@@ -204,6 +205,28 @@ def test_gives_up_after_six_tries(receiver: Receiver, delays: list[float]) -> No
     assert len(receiver.requests) == 6
     assert len(delays) == 5
     assert max(delays) <= 900
+
+
+@pytest.mark.django_db
+def test_delivery_that_is_given_up_is_logged_and_alerted_once(
+    receiver: Receiver,
+    settings: Settings,
+    mailoutbox: list[EmailMessage],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings.ALERT_RECIPIENTS = ["operator@example.com"]
+    receiver.script = [*[(500, {})] * 5, (503, {})]
+
+    with pytest.raises(TemporaryDeliveryError):
+        send_webhook.delay(f"{receiver.url}/hooks?token=1", {"private": 1}).get()
+
+    [record] = [record for record in caplog.records if "failed for good" in record.getMessage()]
+    assert "127.0.0.1 answered 503." in record.getMessage()
+    assert record.attempts == 6  # type: ignore[attr-defined]
+    [alert] = mailoutbox
+    assert "127.0.0.1 answered 503. (attempts: 6)" in alert.body
+    for private in ("token", "hooks?", "private"):
+        assert private not in alert.body
 
 
 @pytest.mark.parametrize(

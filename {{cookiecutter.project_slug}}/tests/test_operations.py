@@ -1,19 +1,19 @@
-"""Checks, doctor, release, alerts and the start of worker and beat."""
+"""Checks, doctor, release and the start of worker and beat."""
 
 import json
 import logging
-import smtplib
+import re
 import ssl
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
-from typing import Any
+from typing import Any, ClassVar
 
 import celery.apps.worker
 import pytest
 import redis
-from celery import current_app, shared_task
+from celery import current_app
 from celery.apps.beat import Beat
 from celery.apps.worker import Worker
 from celery.concurrency import prefork, solo
@@ -23,27 +23,21 @@ from django.core import mail
 from django.core.cache import cache
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
+from django.db.models import Model
 from django.test import Client, override_settings
 from django.utils import timezone
 
 from apps.accounts.models import User
-from apps.operations import checks, heartbeat, pings, programs
-from apps.operations.alerts import send_alert
+from apps.operations import alerts, checks, heartbeat, pings, programs
 from apps.operations.apps import OperationsConfig
 from apps.operations.beat import Scheduler
-from apps.operations.failures import argument_names, report_failure, report_unknown_task
 from apps.operations.management.commands import release
-from apps.operations.models import Heartbeat
+from apps.operations.models import FailedTask, Heartbeat, ScheduledRun
+from apps.operations.overdue import OverdueEntry
 from apps.operations.redis_tls import CertificateError, ConnectionPool, SSLConnection
 from apps.operations.tasks import clear_expired_sessions, record_heartbeat
 
 RECIPIENT = "operator@example.com"
-
-
-@shared_task
-def divide(dividend: int, divisor: int = 1) -> float:
-    """Be a task that may fail."""
-    return dividend / divisor
 
 
 def refuse(*_: Any, **__: Any) -> None:
@@ -204,6 +198,8 @@ def test_release_checks_migrates_and_says_so(monkeypatch: pytest.MonkeyPatch) ->
     output = StringIO()
     call_command("release", stdout=output, no_color=True)
     assert called == ["check", "migrate"]
+    names = ScheduledRun.objects.values_list("name", flat=True)
+    assert set(names) == {entry.name for entry in settings.PERIODIC_TASKS}
     assert f"Released {settings.VERSION}." in output.getvalue()
 
 
@@ -285,65 +281,16 @@ def test_expired_sessions_are_deleted() -> None:
     assert [session.session_key for session in Session.objects.all()] == ["new"]
 
 
-@override_settings(ALERT_RECIPIENTS=[RECIPIENT])
-def test_a_task_that_fails_names_its_arguments_but_not_their_values(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    divide.apply((4242,), {"divisor": 0}, throw=False)
-    [record] = [record for record in caplog.records if record.name == "apps.operations.failures"]
-    assert record.argument_names == ["dividend", "divisor"]  # type: ignore[attr-defined]
-    assert "4242" not in record.getMessage()
-    [alert] = mail.outbox
-    assert alert.to == [RECIPIENT]
-    assert "dividend, divisor" in alert.body
-    assert "4242" not in alert.body
-
-
-def test_arguments_that_do_not_fit_are_named_by_position() -> None:
-    assert argument_names(divide, (1, 2, 3), {"more": 4}) == ["#1", "#2", "#3", "more"]
-
-
-@override_settings(ALERT_RECIPIENTS=[RECIPIENT])
-def test_a_message_for_an_unknown_task_is_alerted(caplog: pytest.LogCaptureFixture) -> None:
-    report_unknown_task(name="apps.gone.tasks.gone", id="1")
-    assert "task apps.gone.tasks.gone[1] is unknown to this worker" in caplog.text
-    assert "apps.gone.tasks.gone is unknown" in mail.outbox[0].subject
-
-
-@override_settings(ALERT_RECIPIENTS=[RECIPIENT])
-def test_the_same_alert_is_sent_once() -> None:
-    for _ in range(3):
-        report_failure(
-            sender=divide, task_id="1", exception=ZeroDivisionError(), args=(), kwargs={}
-        )
-    assert len(mail.outbox) == 1
-
-
-def test_nobody_is_alerted_without_recipients() -> None:
-    send_alert("subject", "body")
-    assert mail.outbox == []
-
-
-@override_settings(ALERT_RECIPIENTS=[RECIPIENT])
-def test_an_alert_is_sent_without_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "add", refuse)
-    send_alert("subject", "body")
-    assert len(mail.outbox) == 1
-
-
-@override_settings(ALERT_RECIPIENTS=[RECIPIENT])
-def test_an_alert_that_could_not_be_sent_is_logged_and_sent_the_next_time(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(_: object) -> None:
-        raise smtplib.SMTPServerDisconnected
-
-    with monkeypatch.context() as mail_server_down:
-        mail_server_down.setattr(mail.EmailMessage, "send", fail)
-        send_alert("subject", "body")
-    assert "'subject' could not be sent" in caplog.text
-    send_alert("subject", "body")
-    assert len(mail.outbox) == 1
+@pytest.mark.django_db
+def test_what_runs_again_after_a_pause_is_not_overdue() -> None:
+    record_heartbeat.delay("beat")
+    long_ago = timezone.now() - timedelta(days=2)
+    ScheduledRun.objects.create(name="report", schedule="daily", expected_since=long_ago)
+    record_heartbeat.delay("beat")
+    assert ScheduledRun.objects.get().expected_since == long_ago
+    Heartbeat.objects.update(seen_at=long_ago)
+    record_heartbeat.delay("beat")
+    assert ScheduledRun.objects.get().expected_since > long_ago
 
 
 @pytest.mark.django_db
@@ -387,7 +334,96 @@ def test_a_process_does_not_start_with_an_unverified_broker(
     monkeypatch.setattr(programs, "ping_broker", fail)
     with pytest.raises(SystemExit):
         programs.prepare("worker")
-    assert "worker can't start: broker: set REDIS_CA_FILE" in caplog.text
+    certificate = "the certificate of the broker is not verified: set REDIS_CA_FILE"
+    assert f"worker can't start: {certificate}" in caplog.text
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("without", ["cache", "database"])
+@override_settings(ALERT_RECIPIENTS=[RECIPIENT])
+def test_a_process_that_can_not_start_again_and_again_alerts_once(
+    monkeypatch: pytest.MonkeyPatch, without: str
+) -> None:
+    if without == "cache":
+        monkeypatch.setattr(cache, "add", refuse)
+    else:
+        monkeypatch.setattr(alerts, "_claim_in_database", refuse)
+    for _ in range(3):
+        with pytest.raises(SystemExit):
+            programs.give_up("worker", "the database does not answer", OperationalError("private"))
+    [alert] = mail.outbox
+    assert "worker could not start: the database does not answer" in alert.subject
+    assert "private" not in alert.body
+
+
+@pytest.fixture
+def _not_eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(current_app.conf, "task_always_eager", False)
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_not_eager")
+def test_an_old_heartbeat_of_the_schedule_is_a_problem() -> None:
+    record_heartbeat("beat")
+    assert checks.check_beat() == []
+    Heartbeat.objects.update(seen_at=timezone.now() - timedelta(minutes=10))
+    [problem] = checks.check_beat()
+    assert re.fullmatch(
+        r"sent its last heartbeat 60\d seconds ago: do beat and a worker run\?", problem
+    )
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_not_eager")
+def test_a_new_deployment_may_take_its_time_for_the_first_heartbeat() -> None:
+    [problem] = checks.check_beat()
+    assert "run python manage.py release" in problem
+    ScheduledRun.objects.create(name="any", schedule="any", expected_since=timezone.now())
+    assert checks.check_beat() == []
+    ScheduledRun.objects.update(expected_since=timezone.now() - timedelta(minutes=4))
+    [problem] = checks.check_beat()
+    assert "has sent no heartbeat since the release 24" in problem
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_not_eager")
+def test_an_overdue_entry_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = OverdueEntry("report", due=timezone.now(), last_run=None)
+    monkeypatch.setattr(checks, "overdue_entries", lambda: [entry])
+    [problem] = checks.check_schedule()
+    assert problem.startswith("report was due at ")
+    assert problem.endswith("; it never ran.")
+
+
+class FakeWatch:
+    """A watch that only notes what it was told."""
+
+    seen: ClassVar[list[str]] = []
+
+    def __init__(self, process: str) -> None:
+        self.process = process
+
+    def start(self) -> None:
+        """Be started."""
+        self.seen.append(f"{self.process} started")
+
+    def stop(self) -> None:
+        """Be stopped."""
+        self.seen.append(f"{self.process} stopped")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_seen() -> None:
+    FakeWatch.seen.clear()
+
+
+def test_a_worker_watches_the_schedule_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "Watch", FakeWatch)
+    parent: Any = object()
+    step = programs.WatchStep(parent)
+    step.start(parent)
+    step.stop(parent)
+    assert FakeWatch.seen == ["worker started", "worker stopped"]
 
 
 def test_worker_and_beat_prepare_and_print_no_banner(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,12 +432,14 @@ def test_worker_and_beat_prepare_and_print_no_banner(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(programs, "prepare", prepared.append)
     monkeypatch.setattr(Worker, "on_before_init", lambda self, **given: options.update(given))
     monkeypatch.setattr(Beat, "init_loader", do_nothing)
+    monkeypatch.setattr(programs, "Watch", FakeWatch)
     worker_class = current_app.Worker
     worker_class.on_before_init(worker_class.__new__(worker_class))
     beat: Any = current_app.Beat()
     beat.init_loader()
     assert prepared == ["worker", "beat"]
-    assert programs.HeartbeatStep in current_app.steps["worker"]
+    assert {programs.HeartbeatStep, programs.WatchStep} <= current_app.steps["worker"]
+    assert FakeWatch.seen == ["beat started"]
     assert options["quiet"] is True
     assert beat.quiet is True
 
@@ -516,12 +554,21 @@ def test_verification_turned_off_is_logged(
 
 
 @pytest.mark.django_db
-def test_heartbeats_are_shown_in_the_admin_and_not_edited(client: Client) -> None:
+@pytest.mark.parametrize("model", [Heartbeat, FailedTask, ScheduledRun])
+def test_what_the_service_writes_is_shown_in_the_admin_and_not_edited(
+    client: Client, model: type[Model]
+) -> None:
     administrator = User.objects.create_superuser(username=uuid.uuid4().hex)
     client.force_login(administrator)
     record_heartbeat.delay("beat")
-    row = Heartbeat.objects.get()
-    assert client.get("/admin/operations/heartbeat/").status_code == 200
-    assert client.get("/admin/operations/heartbeat/add/").status_code == 403
-    page = client.get(f"/admin/operations/heartbeat/{row.pk}/change/")
+    now = timezone.now()
+    FailedTask.objects.create(task="task", task_id="1", reason="ValueError", failed_at=now)
+    ScheduledRun.objects.create(name="report", schedule="daily", expected_since=now)
+    address = f"/admin/operations/{model._meta.model_name}"
+    row = model._default_manager.get()
+    page = client.get(f"{address}/")
+    assert page.status_code == 200
+    assert client.get(f"{address}/add/").status_code == 403
+    page = client.get(f"{address}/{row.pk}/change/")
+    assert str(row) in page.content.decode()
     assert b'name="_save"' not in page.content

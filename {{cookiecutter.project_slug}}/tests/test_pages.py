@@ -38,6 +38,22 @@ def test_a_forgotten_password_can_be_reset(client: Client, user: User) -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("password_reset/", "Send the e-mail"),
+        ("password_reset/done/", "E-mail sent"),
+        ("reset/MQ/no-token/", "no longer valid"),
+        ("reset/done/", "Password set"),
+    ],
+)
+def test_pages_to_reset_a_password_look_like_the_site(client: Client, path: str, text: str) -> None:
+    page = client.get(f"/accounts/{path}").text
+    assert text in page
+    assert "site.css" in page
+
+
+@pytest.mark.django_db
 def test_the_admin_is_for_staff(client: Client, user: User) -> None:
     client.force_login(user)
     assert client.get("/admin/").status_code == 302

@@ -44,11 +44,15 @@ def test_an_entry_says_all_that_beat_needs() -> None:
         "schedule": timedelta(minutes=5),
         "args": ("report",),
         "kwargs": {"full": True},
-        "options": {"queue": "maintenance", "expires": 240.0},
+        "options": {
+            "headers": {"periodic_task_name": "report"},
+            "queue": "maintenance",
+            "expires": 240.0,
+        },
     }
 
 
 def test_an_entry_says_no_more_than_it_was_told() -> None:
     entry = PeriodicTask(name="report", task="report", schedule=timedelta(minutes=5))
-    assert entry.as_celery()["options"] == {}
+    assert entry.as_celery()["options"] == {"headers": {"periodic_task_name": "report"}}
 {%- endif %}

@@ -291,6 +291,27 @@ class Environment:
             except ValueError as error:
                 self.reject(f"{name}: {error}; a network looks like 10.1.0.0/16.")
         return networks
+{%- if cookiecutter.email_provider in ("ses", "postmark", "brevo", "mailjet") %}
+
+    def basic_auth(self, name: str) -> str:
+        """Read a user name and a password that stand in a URL.
+
+        Args:
+            name: The name of the variable.
+
+        Returns:
+            ``user:password``, or nothing.
+        """
+        value = self.text(name)
+        if value and not re.fullmatch(r"[A-Za-z0-9_-]+:[A-Za-z0-9_-]{16,}", value):
+            self.reject(
+                f"{name} must be user:password, of letters, digits, - and _, with a password of at "
+                "least 16 characters, as from python -c 'import secrets; "
+                "print(secrets.token_urlsafe(24))'."
+            )
+            return ""
+        return value
+{%- endif %}
 
     def webhook_secrets(self, name: str) -> dict[str, str]:
         """Read the secrets that sign webhooks.

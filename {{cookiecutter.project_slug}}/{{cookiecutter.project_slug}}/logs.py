@@ -98,6 +98,10 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
             "django.security.DisallowedHost": {"handlers": ["null"], "propagate": False},
             # Its lines for debugging hold the arguments of every task.
             "celery.pool": {"level": "INFO"},
+{%- if cookiecutter.email_provider == "ses" %}
+            # Its lines for debugging hold whole messages.
+            "botocore": {"level": "INFO"},
+{%- endif %}
             # httpx logs whole URLs, which may carry tokens.
             "httpx": {"level": "WARNING"},
         },

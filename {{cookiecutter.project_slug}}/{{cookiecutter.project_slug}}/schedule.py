@@ -24,4 +24,16 @@ SCHEDULE = (
         schedule=crontab(hour="3", minute="30"),
         expires=timedelta(hours=12),
     ),
+    PeriodicTask(
+        name="delete-old-failures",
+        task="apps.operations.tasks.delete_old_failures",
+        schedule=crontab(hour="3", minute="40"),
+        expires=timedelta(hours=12),
+    ),
+    PeriodicTask(
+        name="failure-digest",
+        task="apps.operations.tasks.send_failure_digest",
+        schedule=crontab(hour="6", minute="0"),
+        expires=timedelta(hours=12),
+    ),
 )

@@ -9,4 +9,7 @@ urlpatterns = [
     path("", TemplateView.as_view(template_name="home.html"), name="home"),
     path("accounts/", include("django.contrib.auth.urls")),
     path(settings.ADMIN_PATH, admin.site.urls),
+{%- if cookiecutter.email_provider != "smtp" %}
+    path("anymail/", include("apps.notifications.urls")),
+{%- endif %}
 ]

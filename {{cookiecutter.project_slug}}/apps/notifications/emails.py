@@ -1,36 +1,31 @@
-"""Hands one e-mail to the mail server and says what became of it."""
+"""Makes e-mails, and turns them into JSON and back so that they can wait in the queue."""
 
-import errno
-import smtplib
-import socket
+import base64
+{%- if cookiecutter.email_provider in ("smtp", "sendgrid", "mailgun", "postmark") %}
 from email.utils import parseaddr
+{%- endif %}
+from typing import Any
 
-from django.conf import settings
-from django.core.mail import EmailMultiAlternatives
+from django.core.mail import EmailMessage, EmailMultiAlternatives
 
-from .errors import PermanentDeliveryError, TemporaryDeliveryError
+# In bytes. The broker keeps messages in memory, and base64 makes them a third longer.
+MAX_ATTACHMENTS = 5 * 1024 * 1024
 
-OUTAGES = (smtplib.SMTPServerDisconnected, ConnectionError, TimeoutError, socket.gaierror)
-# Python has no class of its own for these.
-UNREACHABLE = {errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH}
+ADDRESS_FIELDS = ("to", "cc", "bcc", "reply_to")
 
 
-def deliver(
-    subject: str, body: str, recipients: list[str], html: str | None, message_id: str
-) -> None:
-    """Send one message to all recipients, who see each other's addresses.
+def compose(
+    subject: str, body: str, recipients: list[str], html: str | None
+) -> EmailMultiAlternatives:
+    """Make a message from DEFAULT_FROM_EMAIL to recipients who see each other's addresses.
 
     Args:
         subject: one line.
         body: plain text.
         recipients: addresses for the To header, "Name <address>" or bare.
         html: the same content as HTML, None for a message with plain text only.
-        message_id: the local part of the Message-ID header. A server's last answer can be lost
-            and the message be sent again; by an equal Message-ID mail systems know it is one.
 
     Raises:
-        TemporaryDeliveryError: the server could not be reached, or answered with a 4xx code.
-        PermanentDeliveryError: the server answered with a 5xx code.
         ValueError: no recipients, or a line break in the subject or in a recipient.
     """
     if not recipients:
@@ -38,36 +33,80 @@ def deliver(
     # Django refuses line breaks too, but quotes the text, which would then be in the log.
     if any("\n" in text or "\r" in text for text in (subject, *recipients)):
         raise ValueError("The subject or a recipient of an e-mail holds a line break.")
-    sender_domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2]
-    message = EmailMultiAlternatives(
-        subject=subject,
-        body=body,
-        # smtplib counts an address that is listed twice as two when it decides whether all
-        # recipients were refused.
-        to=list(dict.fromkeys(recipients)),
-        headers={"Message-ID": f"<{message_id}@{sender_domain}>"},
-    )
+    # Listed twice, an address would be two recipients, of which one can be refused.
+    message = EmailMultiAlternatives(subject, body, to=list(dict.fromkeys(recipients)))
     if html is not None:
         message.attach_alternative(html, "text/html")
-    # The server's own words are left out (from None) because they may quote a recipient.
-    try:
-        message.send()
-    except smtplib.SMTPRecipientsRefused as exc:
-        codes = sorted({code for code, _ in exc.recipients.values()})
-        raise _rejection("every recipient", codes) from None
-    except smtplib.SMTPResponseException as exc:
-        raise _rejection(type(exc).__name__, [exc.smtp_code]) from None
-    except OSError as exc:
-        if isinstance(exc, OUTAGES) or exc.errno in UNREACHABLE:
-            raise TemporaryDeliveryError(f"The mail server cannot be reached: {exc}") from exc
-        raise
+    return message
+{%- if cookiecutter.email_provider in ("smtp", "sendgrid", "mailgun", "postmark") %}
 
 
-def _rejection(what: str, codes: list[int]) -> TemporaryDeliveryError | PermanentDeliveryError:
-    """Return the error for the SMTP reply codes of a server that did not take the message."""
-    text = f"The mail server answered {', '.join(map(str, codes))} ({what})."
-    # If some recipients are refused for good, trying again would deliver to the others and hide
-    # that: better one error that names both codes.
-    if all(400 <= code < 500 for code in codes):
-        return TemporaryDeliveryError(text)
-    return PermanentDeliveryError(text)
+def identify(message: EmailMessage, message_id: str) -> None:
+    """Set the Message-ID header, unless the message has one.
+
+    The last answer to a message can be lost and the message be sent again; by an equal Message-ID
+    mail systems know that it is one.
+
+    Args:
+        message: the message.
+        message_id: the local part, equal for every try.
+    """
+    headers = message.extra_headers
+    if not any(name.lower() == "message-id" for name in headers):
+        domain = parseaddr(message.from_email)[1].rpartition("@")[2]
+        headers["Message-ID"] = f"<{message_id}@{domain}>"
+{%- if cookiecutter.email_provider == "postmark" %}
+    # Or Postmark replaces it by one of its own.
+    headers["X-PM-KeepID"] = "true"
+{%- endif %}
+{%- endif %}
+
+
+def as_json(message: EmailMessage) -> dict[str, Any]:
+    """Return all that makes up a message, in types that JSON has.
+
+    Raises:
+        ValueError: the attachments are too large, or one is not given as name, content and type.
+    """
+    data: dict[str, Any] = {
+        "subject": str(message.subject),
+        "body": str(message.body),
+        "content_subtype": message.content_subtype,
+        "from_email": str(message.from_email),
+        **{field: list(map(str, getattr(message, field))) for field in ADDRESS_FIELDS},
+        "headers": {name: str(value) for name, value in message.extra_headers.items()},
+        "alternatives": [
+            [str(content), mimetype] for content, mimetype in getattr(message, "alternatives", ())
+        ],
+        "attachments": [],
+    }
+    size = 0
+    for attachment in message.attachments:
+        if not isinstance(attachment, tuple) or not isinstance(attachment[1], str | bytes):
+            raise ValueError("An attachment of a queued e-mail must be name, content and type.")
+        name, content, mimetype = attachment
+        content = content.encode() if isinstance(content, str) else content
+        size += len(content)
+        data["attachments"].append([name, base64.b64encode(content).decode("ascii"), mimetype])
+    if size > MAX_ATTACHMENTS:
+        raise ValueError(
+            f"The attachments of an e-mail have {size} bytes; {MAX_ATTACHMENTS} may be queued. "
+            "Send a link to the file instead."
+        )
+    return data
+
+
+def from_json(data: dict[str, Any]) -> EmailMultiAlternatives:
+    """Return the message that `as_json` was given."""
+    message = EmailMultiAlternatives(
+        data["subject"],
+        data["body"],
+        data["from_email"],
+        headers=data["headers"],
+        alternatives=data["alternatives"],
+        **{field: data[field] for field in ADDRESS_FIELDS},
+    )
+    message.content_subtype = data["content_subtype"]
+    for name, content, mimetype in data["attachments"]:
+        message.attach(name, base64.b64decode(content), mimetype)
+    return message

@@ -7,10 +7,16 @@ from typing import Any
 
 from celery import shared_task
 from celery.contrib.django.task import DjangoTask
+from celery.exceptions import SoftTimeLimitExceeded
 from celery.utils import uuid
 from celery.utils.time import get_exponential_backoff_interval
+from django.core.mail import EmailMessage
 
-from . import emails, webhooks
+{% if cookiecutter.email_provider == "smtp" -%}
+from . import emails, transport, webhooks
+{%- else -%}
+from . import emails, suppression, transport, webhooks
+{%- endif %}
 from .errors import TemporaryDeliveryError
 
 MAX_RETRIES = 5
@@ -19,6 +25,10 @@ MAX_RETRIES = 5
 BACKOFF_BASE = 30
 LONGEST_BACKOFF = 900
 LONGEST_RETRY_AFTER = 1800
+# Seconds for one try of an e-mail. The timeouts of the clients are for each read, so a server that
+# sends a byte now and then would hold a worker for hours. Only the prefork pool, Celery's default,
+# can interrupt a task.
+SENDING_TIME = 60
 
 
 def backoff(retries: int) -> int:
@@ -31,7 +41,7 @@ def backoff(retries: int) -> int:
     )
 
 
-@shared_task(bind=True, base=DjangoTask, max_retries=MAX_RETRIES)
+@shared_task(bind=True, base=DjangoTask, max_retries=MAX_RETRIES, soft_time_limit=SENDING_TIME)
 def send_email(
     self: DjangoTask[..., None],
     subject: str,
@@ -40,6 +50,7 @@ def send_email(
     html: str | None = None,
 ) -> None:
     """Send one e-mail from DEFAULT_FROM_EMAIL to all recipients.
+{%- if cookiecutter.email_provider == "smtp" %}
 
     It is tried up to six times, after growing delays, while the mail server cannot be reached or
     answers with a 4xx code. A 5xx answer, a refused login or a broken argument fails at once.
@@ -48,6 +59,14 @@ def send_email(
     If it takes some, those get the message once, the task has succeeded, and nobody hears of the
     others: Django's SMTP backend drops what smtplib tells about them. Use one task for each
     recipient where every single one matters.
+{%- else %}
+
+    It is tried up to six times while {{ cookiecutter.__email_name }} cannot be reached, is too busy or broken: after
+    the seconds of its Retry-After header, half an hour at most, else after growing delays. Any
+    other refusal or a broken argument fails at once.
+
+    Suppressed addresses are left out. If nobody is left, the task has succeeded.
+{%- endif %}
 
     Args:
         subject: one line.
@@ -55,11 +74,19 @@ def send_email(
         recipients: addresses for the To header; every recipient sees them all.
         html: the same content as HTML, if there is any.
     """
-    message_id = self.request.id or uuid()  # no id: called as a plain function
-    try:
-        emails.deliver(subject, body, recipients, html, message_id)
-    except TemporaryDeliveryError as exc:
-        raise self.retry(exc=exc, countdown=backoff(self.request.retries)) from exc
+    _send(self, emails.compose(subject, body, recipients, html))
+
+
+@shared_task(bind=True, base=DjangoTask, max_retries=MAX_RETRIES, soft_time_limit=SENDING_TIME)
+def send_message(self: DjangoTask[..., None], message: dict[str, Any]) -> None:
+    """Send a message that Django was asked to send; `QueueEmailBackend` calls it.
+
+    It is tried again as `send_email` is.
+
+    Args:
+        message: what `emails.as_json` made of it.
+    """
+    _send(self, emails.from_json(message))
 
 
 @shared_task(bind=True, base=DjangoTask, max_retries=MAX_RETRIES)
@@ -85,3 +112,31 @@ def send_webhook(self: DjangoTask[..., None], url: str, payload: dict[str, Any])
         else:
             countdown = min(max(exc.retry_after, 1), LONGEST_RETRY_AFTER)
         raise self.retry(exc=exc, countdown=countdown) from exc
+
+
+def _send(task: DjangoTask[..., None], message: EmailMessage) -> None:
+    """Send a message, and have the task tried again if that may help."""
+    error: TemporaryDeliveryError
+    try:
+{%- if cookiecutter.email_provider == "smtp" %}
+        transport.send(message, task.request.id or uuid())  # no id: a plain function
+        return
+{%- else %}
+        suppression.leave_out(message)
+        if message.recipients():
+            transport.send(message, task.request.id or uuid())  # no id: a plain function
+        return
+{%- endif %}
+    except TemporaryDeliveryError as exc:
+        error = exc
+    except SoftTimeLimitExceeded:
+        error = TemporaryDeliveryError(f"Sending was not over after {SENDING_TIME} s.")
+{%- if cookiecutter.email_provider == "smtp" %}
+    raise task.retry(exc=error, countdown=backoff(task.request.retries)) from error
+{%- else %}
+    if error.retry_after is None:
+        countdown = backoff(task.request.retries)
+    else:
+        countdown = min(max(error.retry_after, 1), LONGEST_RETRY_AFTER)
+    raise task.retry(exc=error, countdown=countdown) from error
+{%- endif %}

@@ -1,7 +1,6 @@
 """Posts one webhook and says what became of it (https://www.standardwebhooks.com/)."""
 
 import json
-import re
 import socket
 import ssl
 from contextlib import closing, suppress
@@ -12,11 +11,11 @@ from typing import Any, Self
 
 import httpx
 from django.conf import settings
-from django.utils.http import parse_http_date_safe
 from standardwebhooks import Webhook
 
 from .addresses import is_allowed, resolve
 from .errors import PermanentDeliveryError, TemporaryDeliveryError
+from .retries import parse_retry_after
 
 CONNECT_SECONDS = 5.0
 TOTAL_SECONDS = 30.0
@@ -63,7 +62,8 @@ def deliver(url: str, payload: dict[str, Any], message_id: str) -> None:
         return
     answer = f"{target.host} answered {status}."
     if status in TEMPORARY or httpx.codes.is_server_error(status):
-        raise TemporaryDeliveryError(answer, retry_after=_retry_after(headers))
+        retry_after = parse_retry_after(headers.get("Retry-After", ""))
+        raise TemporaryDeliveryError(answer, retry_after=retry_after)
     raise PermanentDeliveryError(answer)
 
 
@@ -191,12 +191,3 @@ def _drain(response: httpx.Response) -> None:
         for _ in response.iter_raw():
             if response.num_bytes_downloaded > MAX_RESPONSE_BYTES:
                 break
-
-
-def _retry_after(headers: httpx.Headers) -> int | None:
-    """Return the seconds of a Retry-After header, None if it is absent or makes no sense."""
-    value = headers.get("Retry-After", "")
-    if re.fullmatch(r"[0-9]{1,9}", value):
-        return int(value)
-    date = parse_http_date_safe(value)
-    return None if date is None else max(0, date - int(datetime.now(UTC).timestamp()))

@@ -16,7 +16,8 @@ class OperationsConfig(AppConfig):
 
     def ready(self) -> None:
         """Make the Celery application known to this process, and say what is loosened."""
-        from apps.operations import failures  # noqa: F401, PLC0415 (it registers its handler)
+        # They register handlers of signals.
+        from apps.operations import failures, overdue  # noqa: F401, PLC0415
 
         import_string(settings.TASK_APPLICATION)
         if settings.REDIS_TLS["ssl_cert_reqs"] == "none":

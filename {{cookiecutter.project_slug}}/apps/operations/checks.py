@@ -4,18 +4,25 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 
+from celery import current_app
 from django.conf import settings
 from django.core import checks as django_checks
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Min
+from django.utils import timezone
 
-from apps.operations.models import Heartbeat
+from apps.operations.models import Heartbeat, ScheduledRun
+from apps.operations.overdue import overdue_entries
 from apps.operations.pings import ping_broker, ping_cache, ping_database, ping_results
 from apps.operations.tasks import record_heartbeat
 
 # In seconds: how long a task may take from here through broker and worker to the database.
 ROUND_TRIP_TIMEOUT = 5.0
+# The schedule's heartbeat comes once a minute.
+OLDEST_HEARTBEAT = timedelta(minutes=3)
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,32 @@ def check_round_trip() -> list[str]:
     return []
 
 
+def check_beat() -> list[str]:
+    """Look at the age of the last heartbeat that beat sent and a worker wrote down."""
+    if current_app.conf.task_always_eager:
+        return []  # no beat, no worker
+    heartbeat = Heartbeat.objects.filter(name="beat").first()
+    if heartbeat:
+        since, what = heartbeat.seen_at, "sent its last heartbeat"
+    else:
+        # A new deployment gets the same time.
+        since = ScheduledRun.objects.aggregate(first=Min("expected_since"))["first"]
+        what = "has sent no heartbeat since the release"
+    if since is None:
+        return ["the schedule is unknown: run python manage.py release."]
+    age = timezone.now() - since
+    if age <= OLDEST_HEARTBEAT:
+        return []
+    return [f"{what} {age.total_seconds():.0f} seconds ago: do beat and a worker run?"]
+
+
+def check_schedule() -> list[str]:
+    """Compare when each entry of the schedule ran with when it should have."""
+    if current_app.conf.task_always_eager:
+        return []
+    return [f"{entry}." for entry in overdue_entries()]
+
+
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
@@ -133,6 +166,8 @@ CHECKS = (
     Check("cache", check_cache),
     Check("broker", check_broker),
     Check("round trip", check_round_trip, needs=("database", "migrations", "broker")),
+    Check("beat", check_beat, needs=("database", "migrations")),
+    Check("schedule", check_schedule, needs=("database", "migrations")),
 )
 
 

@@ -2,14 +2,36 @@
 
 import inspect
 import logging
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celery import Task, signals
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
 
-from apps.operations.alerts import send_alert
+from apps.operations.alerts import (
+    TELLING_ERRORS,
+    claim,
+    public_text,
+    release,
+    send_alert,
+    send_now,
+)
+from apps.operations.models import FailedTask
+from apps.operations.pings import ping_database
+from apps.operations.reports import FailureGroup, failures_subject
+from apps.operations.tasks import send_failure_alert, send_failure_digest
 
 logger = logging.getLogger(__name__)
+
+# In seconds. What fails within this time after the first failure is in the same mail.
+GROUPING_TIME = 60
+# In characters; the end of a traceback says most.
+LONGEST_TRACEBACK = 10_000
+# Nobody is alerted that an alert failed.
+SILENT_TASKS = {send_failure_alert.name, send_failure_digest.name}
 
 
 def argument_names(
@@ -31,6 +53,26 @@ def argument_names(
         return [*(f"#{position}" for position in range(1, len(args) + 1)), *kwargs]
 
 
+def traceback_without_values(exception: BaseException) -> str:
+    """Return where an exception and those that led to it were raised.
+
+    Args:
+        exception: The last one.
+
+    Returns:
+        Frames and classes as Python prints them, the first cause first. The exceptions' texts are
+        left out, because they may hold private values.
+    """
+    chain = [exception]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
+        chain.append(cause)
+    parts = [
+        f"{''.join(traceback.format_tb(error.__traceback__))}{type(error).__qualname__}\n"
+        for error in reversed(chain)
+    ]
+    return "\n".join(parts)[-LONGEST_TRACEBACK:]
+
+
 @signals.task_failure.connect
 def report_failure(
     sender: Task[..., Any],
@@ -40,7 +82,9 @@ def report_failure(
     kwargs: Mapping[str, Any],
     **_: Any,
 ) -> None:
-    """Log which task failed with which arguments, and alert; Celery logs the traceback.
+    """Log and record which task failed with which arguments, and see to it that people hear.
+
+    Celery logs the traceback.
 
     Args:
         sender: The task.
@@ -49,21 +93,60 @@ def report_failure(
         args: Its positional arguments.
         kwargs: Its named arguments.
     """
-    names = argument_names(sender, args, kwargs)
-    reason = type(exception).__name__
+    failure = FailedTask(
+        task=sender.name,
+        task_id=task_id,
+        reason=type(exception).__name__,
+        detail=str(exception) if isinstance(exception, TELLING_ERRORS) else "",
+        # Nothing is known of it where the child process that ran the task has died.
+        attempts=sender.request.retries + 1 if sender.request.id == task_id else None,
+        argument_names=argument_names(sender, args, kwargs),
+        traceback=traceback_without_values(exception),
+        failed_at=timezone.now(),
+    )
     logger.error(
         "task %s[%s] failed for good: %s",
-        sender.name,
-        task_id,
-        reason,
-        extra={"task": sender.name, "task_id": task_id, "argument_names": names},
+        failure.task,
+        failure.task_id,
+        public_text(exception),
+        extra={
+            "task": failure.task,
+            "task_id": failure.task_id,
+            "argument_names": failure.argument_names,
+            "attempts": failure.attempts,
+        },
     )
-    send_alert(
-        f"{sender.name} failed: {reason}",
-        f"The task {sender.name} failed for good with {reason}.\n\n"
-        f"Task id: {task_id}\nArguments: {', '.join(names) or 'none'}\n\n"
-        "The traceback is in the worker's log, under the task id.\n",
-    )
+    recorded = _record(failure)
+    subject = failures_subject(failure.task, failure.reason)
+    if failure.task in SILENT_TASKS or not settings.ALERT_RECIPIENTS or not claim(subject):
+        return
+    if recorded and _enqueue_alert(failure):
+        return
+    group = FailureGroup.of_one(failure)
+    if not send_now(group.subject(), group.body()):
+        release(subject)
+
+
+def _record(failure: FailedTask) -> bool:
+    """Write a failure down, and return whether that was possible."""
+    try:
+        ping_database()
+        with transaction.atomic():
+            failure.save()
+    except Exception as error:
+        logger.warning("a failure could not be recorded: %s", type(error).__name__)
+        return False
+    return True
+
+
+def _enqueue_alert(failure: FailedTask) -> bool:
+    """Let a worker tell of all such failures in a while; return whether that was possible."""
+    try:
+        send_failure_alert.apply_async((failure.task, failure.reason), countdown=GROUPING_TIME)
+    except Exception as error:
+        logger.warning("an alert could not be enqueued: %s", type(error).__name__)
+        return False
+    return True
 
 
 @signals.task_unknown.connect

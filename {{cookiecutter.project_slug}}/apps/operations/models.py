@@ -1,4 +1,4 @@
-"""Signs of life, and what the last release knew of the schedule."""
+"""Signs of life, failures, alerts, and what is known of the schedule."""
 
 from django.db import models
 
@@ -8,6 +8,58 @@ class Heartbeat(models.Model):
 
     name = models.CharField(max_length=100, unique=True)
     seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class FailedTask(models.Model):
+    """A task that failed for good, told without the values of its arguments."""
+
+    task = models.CharField(max_length=255)
+    task_id = models.CharField(max_length=255)
+    # The class of the exception. Its text may hold private values and is not kept, unless it is
+    # known not to: then it is the detail.
+    reason = models.CharField(max_length=255)
+    detail = models.TextField(blank=True)
+    attempts = models.PositiveIntegerField(null=True)
+    argument_names = models.JSONField(default=list)
+    traceback = models.TextField(blank=True)
+    failed_at = models.DateTimeField(db_index=True)
+    # When an alert or a digest told of it.
+    reported_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = (
+            models.Index(fields=["task", "reason", "reported_at"], name="failed_task_group"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.task}[{self.task_id}]"
+
+
+class SentAlert(models.Model):
+    """When an alert was sent last, for the time in which the cache can't tell."""
+
+    key = models.CharField(max_length=64, unique=True)
+    sent_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class ScheduledRun(models.Model):
+    """When an entry of the schedule ran last.
+
+    It is expected to run since it was first seen, since its schedule changed, or since the whole
+    schedule came back after a pause.
+    """
+
+    name = models.CharField(max_length=200, unique=True)
+    schedule = models.TextField()
+    expected_since = models.DateTimeField()
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
 
     def __str__(self) -> str:
         return self.name

@@ -1,10 +1,13 @@
-"""Celery's programs, worker and beat, with this project's start and heartbeat."""
+"""Celery's programs, worker and beat, with this project's start and heartbeat.
+
+Celery imports this before Django is set up, so nothing here may import models.
+"""
 
 import logging
 import os
 import sys
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import celery.apps.worker
 from celery import current_app, signals
@@ -19,6 +22,7 @@ from django.db import Error, connection
 from apps.operations import heartbeat
 from apps.operations.pings import ping_broker, ping_cache, ping_database, ping_results
 from apps.operations.redis_tls import CertificateError
+from apps.operations.watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +38,7 @@ class ProjectWorker(Worker):
     def on_before_init(self, quiet: bool = True, **options: Any) -> None:
         """Prepare, after Django was set up and before anything is started."""
         prepare("worker")
-        self.app.steps["worker"].add(HeartbeatStep)
+        self.app.steps["worker"].update({HeartbeatStep, WatchStep})
         super().on_before_init(quiet=True, **options)
 
     def install_platform_tweaks(self, worker: Any) -> None:
@@ -62,6 +66,7 @@ class ProjectBeat(Beat):
         """Prepare as soon as Django is set up."""
         super().init_loader()
         prepare("beat")
+        Watch("beat").start()
 
 
 class HeartbeatStep(StartStopStep):
@@ -77,6 +82,26 @@ class HeartbeatStep(StartStopStep):
     def stop(self, parent: WorkController) -> None:
         """Take the file away when the worker stops."""
         heartbeat.stop("worker")
+
+    terminate = stop
+
+
+class WatchStep(StartStopStep):
+    """Looks at the schedule from a worker, after its child processes were started."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: WorkController, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._watch = Watch("worker")
+
+    def start(self, parent: WorkController) -> None:
+        """Begin to look."""
+        self._watch.start()
+
+    def stop(self, parent: WorkController) -> None:
+        """Stop looking."""
+        self._watch.stop()
 
     terminate = stop
 
@@ -127,7 +152,7 @@ def wait_for_database(patience: float = DATABASE_PATIENCE) -> None:
 
 
 def prepare(process: str) -> None:
-    """Log what a process works with, and stop it now if it could not work.
+    """Log what a process works with, and stop it now, with an alert, if it could not work.
 
     Args:
         process: ``worker`` or ``beat``.
@@ -152,16 +177,36 @@ def prepare(process: str) -> None:
     try:
         wait_for_database()
     except Error as error:
-        logger.critical("%s can't start: the database does not answer: %s", process, error)
-        sys.exit(1)
+        give_up(process, "the database does not answer", error)
     finally:
         connection.close()
     for name, ping in (("broker", ping_broker), ("results", ping_results), ("cache", ping_cache)):
         try:
             ping()
         except CertificateError as error:
-            logger.critical("%s can't start: %s: %s", process, name, error)
-            sys.exit(1)
+            give_up(process, f"the certificate of the {name} is not verified", error)
         except Exception as error:
             # It may come back; Celery goes on trying.
             logger.warning("%s: %s does not answer: %s", process, name, error)
+
+
+def give_up(process: str, reason: str, error: Exception) -> NoReturn:
+    """Log and alert that a process can't start, and end it.
+
+    Args:
+        process: ``worker`` or ``beat``.
+        reason: What it lacks, always in the same words for the same thing.
+        error: How that was noticed.
+
+    Raises:
+        SystemExit: Always.
+    """
+    from apps.operations.alerts import send_alert  # noqa: PLC0415 (it has a model)
+
+    logger.critical("%s can't start: %s: %s", process, reason, error)
+    send_alert(
+        f"{process} could not start: {reason}",
+        f"A {process} process ended at its start, because {reason}. Its log says more.\n\n"
+        "If it is started again and again, this is told once an hour.\n",
+    )
+    sys.exit(1)

@@ -33,7 +33,8 @@ class PeriodicTask:
 
     def as_celery(self) -> dict[str, Any]:
         """Return the entry as ``CELERY_BEAT_SCHEDULE`` wants it."""
-        options: dict[str, Any] = {}
+        # By this header a worker knows which entry it runs, here as in django-celery-beat.
+        options: dict[str, Any] = {"headers": {"periodic_task_name": self.name}}
         if self.queue:
             options["queue"] = self.queue
         if self.expires:

@@ -1,10 +1,20 @@
 """Tasks that keep the service in order. They run on the queue ``maintenance``."""
 
+from datetime import timedelta
+
 from celery import shared_task
 from django.core.management import call_command
 from django.utils import timezone
 
-from apps.operations.models import Heartbeat
+from apps.operations import reports
+from apps.operations.models import FailedTask, Heartbeat, ScheduledRun, SentAlert
+
+# What is longer without a heartbeat is a pause of the whole schedule.
+LONGEST_GAP = timedelta(minutes=5)
+# How long failed tasks are kept.
+RETENTION = timedelta(days=30)
+# In seconds. A mail server may not hold a worker for longer.
+SENDING_TIME = 60
 
 
 @shared_task
@@ -14,10 +24,41 @@ def record_heartbeat(name: str) -> None:
     Args:
         name: Who asks: ``beat`` for the schedule's own entry.
     """
-    Heartbeat.objects.update_or_create(name=name, defaults={"seen_at": timezone.now()})
+    now = timezone.now()
+    heartbeat, _ = Heartbeat.objects.get_or_create(name=name, defaults={"seen_at": now})
+    if now - heartbeat.seen_at > LONGEST_GAP:
+        # Nobody needs to hear now of what did not run meanwhile.
+        ScheduledRun.objects.update(expected_since=now)
+    heartbeat.seen_at = now
+    heartbeat.save()
 
 
 @shared_task
 def clear_expired_sessions() -> None:
     """Delete sessions that are past their time; Django itself never does."""
     call_command("clearsessions")
+
+
+@shared_task
+def delete_old_failures() -> None:
+    """Delete what is known of failures and alerts that were long ago."""
+    oldest = timezone.now() - RETENTION
+    FailedTask.objects.filter(failed_at__lt=oldest).delete()
+    SentAlert.objects.filter(sent_at__lt=oldest).delete()
+
+
+@shared_task(soft_time_limit=SENDING_TIME)
+def send_failure_alert(task: str, reason: str) -> None:
+    """Tell of all failures of one kind in one mail.
+
+    Args:
+        task: The task that failed.
+        reason: The class of the exception.
+    """
+    reports.tell_of_failures(task, reason)
+
+
+@shared_task(soft_time_limit=SENDING_TIME)
+def send_failure_digest() -> None:
+    """Tell once a day of all that failed, unless nothing did."""
+    reports.tell_of_the_day()

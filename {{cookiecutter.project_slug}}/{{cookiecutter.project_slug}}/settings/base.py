@@ -49,6 +49,9 @@ INSTALLED_APPS = [
 {%- if cookiecutter.scheduler == "database" %}
     "django_celery_beat",
 {%- endif %}
+{%- if cookiecutter.email_provider != "smtp" %}
+    "anymail",
+{%- endif %}
     "apps.accounts",
     "apps.notifications",
     "apps.operations",
@@ -234,16 +237,12 @@ DEFAULT_FROM_EMAIL = env.text(
     "noreply@{{ cookiecutter.domain_name }}",
 )
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
-EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-EMAIL_HOST = env.text("EMAIL_HOST")
-EMAIL_PORT = env.port("EMAIL_PORT", default=587)
-EMAIL_HOST_USER = env.text("EMAIL_HOST_USER")
-EMAIL_HOST_PASSWORD = env.text("EMAIL_HOST_PASSWORD")
-EMAIL_USE_SSL = env.flag("EMAIL_USE_SSL", default=False)
-EMAIL_USE_TLS = env.flag("EMAIL_USE_TLS", default=not EMAIL_USE_SSL)
-EMAIL_TIMEOUT = 10
 EMAIL_SUBJECT_PREFIX = f"[{SERVICE_NAME}] "
-# Whoever is to hear of a task that failed for good.
+# What Django sends goes through the queue, so that no request waits for {{ cookiecutter.__email_name }}.
+EMAIL_BACKEND = "apps.notifications.backends.QueueEmailBackend"
+# What tasks and alerts send with.
+{% include ["templates/email/" ~ cookiecutter.email_provider ~ "/settings.py", "email/" ~ cookiecutter.email_provider ~ "/settings.py"] -%}
+# Whoever is to hear of what failed, is overdue or could not start (docs/alerts.md).
 ALERT_RECIPIENTS = env.items("ALERT_RECIPIENTS")
 
 # Webhooks: host=secret pairs; networks that may be called although they are private.

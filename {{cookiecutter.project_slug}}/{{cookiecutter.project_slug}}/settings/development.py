@@ -13,7 +13,6 @@ from .base import (
     ALLOWED_HOSTS,
     BASE_DIR,
     DATABASES,
-    EMAIL_HOST,
     LOG_LEVEL,
     REDIS_URL,
     SECRET_KEY,
@@ -35,8 +34,8 @@ if not REDIS_URL:
     CELERY_TASK_ALWAYS_EAGER = True
     CELERY_TASK_EAGER_PROPAGATES = True
 
-if not EMAIL_HOST:
-    EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+if not env.text("{{ cookiecutter.__email_required.split()|first }}"):
+    EMAIL_DELIVERY_BACKEND = "django.core.mail.backends.console.EmailBackend"
 
 LOG_FORMAT = env.choice("LOG_FORMAT", FORMATS, default="console")
 LOGGING = logging_config(LOG_LEVEL, LOG_FORMAT)

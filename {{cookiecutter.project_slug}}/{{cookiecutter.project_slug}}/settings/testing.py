@@ -1,7 +1,7 @@
 """Testing: SQLite in memory unless ``DATABASE_URL`` is set, tasks run at once, nothing leaves."""
 
 from .base import *
-from .base import DATABASES, env
+from .base import {% if cookiecutter.email_provider != "smtp" %}ANYMAIL, {% endif %}DATABASES, env
 
 SECRET_KEY = "testing-only-and-no-secret"
 ALLOWED_HOSTS = ["testserver"]
@@ -15,7 +15,10 @@ STORAGES = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+EMAIL_DELIVERY_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+{%- if cookiecutter.email_provider != "smtp" %}
+ANYMAIL = {**ANYMAIL, "{{ {"sendgrid": "SENDGRID_TRACKING_WEBHOOK_VERIFICATION_KEY", "mailgun": "MAILGUN_WEBHOOK_SIGNING_KEY", "resend": "RESEND_SIGNING_SECRET"}.get(cookiecutter.email_provider, "WEBHOOK_SECRET") }}": "testing:only"}
+{%- endif %}
 
 ALERT_RECIPIENTS = []
 WEBHOOK_SECRETS = {}

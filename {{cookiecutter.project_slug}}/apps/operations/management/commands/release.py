@@ -13,6 +13,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, connection
 
+from apps.operations.overdue import expect_runs
 from apps.operations.programs import wait_for_database
 {%- if cookiecutter.scheduler == "database" %}
 from apps.operations.schedule_sync import sync_schedule
@@ -55,6 +56,7 @@ class Command(BaseCommand):
             for line in lines:
                 self.stdout.write(line)
 {%- endif %}
+            expect_runs()
         self.stdout.write(self.style.SUCCESS(f"Released {settings.VERSION}."))
 
     @contextmanager

@@ -1,0 +1,303 @@
+"""E-mail leaves through a real SMTP conversation with a server that answers as it is told."""
+
+import errno
+import gc
+import smtplib
+import socket
+import socketserver
+import ssl
+import threading
+from collections.abc import Iterator
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+from celery import current_app
+from celery.exceptions import Retry
+from celery.signals import task_retry
+from pytest_django import Settings
+
+from apps.notifications import transport
+from apps.notifications.emails import compose
+from apps.notifications.errors import PermanentDeliveryError, TemporaryDeliveryError
+from apps.notifications.tasks import send_email
+
+HANG_UP = ""
+USUAL_ANSWERS = {
+    "CONNECT": "220 mail.test ESMTP",
+    "EHLO": "250-mail.test\r\n250-AUTH PLAIN\r\n250 8BITMIME",
+    "DATA": "354 go on",
+    "QUIT": "221 2.0.0 bye",
+}
+
+
+class SMTPServer(socketserver.ThreadingTCPServer):
+    """Gives the answers in `script`, command by command, and then the usual ones."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), SMTPConversation)
+        self.script: dict[str, list[str]] = {}
+        self.conversations = 0
+        self.received: list[tuple[list[str], EmailMessage]] = []
+
+
+class SMTPConversation(socketserver.StreamRequestHandler):
+    server: SMTPServer
+
+    def handle(self) -> None:
+        self.server.conversations += 1
+        recipients: list[str] = []
+        answer = self.answer("CONNECT")
+        while answer != HANG_UP and (line := self.rfile.readline()):
+            command, _, argument = line.decode("ascii").strip().partition(" ")
+            command = command.upper()
+            answer = self.answer(command)
+            if command == "RCPT" and answer.startswith("250"):
+                recipients.append(argument.partition(":")[2])
+            if command == "DATA" and answer.startswith("354"):
+                body = b"".join(iter(self.rfile.readline, b".\r\n"))
+                message = message_from_bytes(body, policy=policy.default)
+                self.server.received.append((recipients, message))
+                answer = self.answer("BODY")
+
+    def answer(self, command: str) -> str:
+        script = self.server.script.get(command)
+        answer = script.pop(0) if script else USUAL_ANSWERS.get(command, "250 2.0.0 ok")
+        if answer != HANG_UP:
+            self.wfile.write(f"{answer}\r\n".encode())
+        return answer
+
+
+@pytest.fixture
+def server(settings: Settings) -> Iterator[SMTPServer]:
+    settings.EMAIL_DELIVERY_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    with SMTPServer() as server:
+        settings.EMAIL_HOST, settings.EMAIL_PORT = server.server_address[:2]
+        settings.EMAIL_HOST_USER = settings.EMAIL_HOST_PASSWORD = ""
+        settings.EMAIL_USE_TLS = settings.EMAIL_USE_SSL = False
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.001})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def eager_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make an eager task try again at once; a propagating one raises Retry instead."""
+    monkeypatch.setitem(current_app.conf, "task_eager_propagates", False)
+
+
+@pytest.fixture
+def delays() -> Iterator[list[float]]:
+    """The seconds of each retry; eager tasks do not wait for them."""
+    seconds: list[float] = []
+
+    def note(reason: Retry, **kwargs: Any) -> None:
+        seconds.append(reason.when)  # type: ignore[arg-type]
+
+    task_retry.connect(note)
+    yield seconds
+    task_retry.disconnect(note)
+
+
+def send(recipients: list[str] | None = None) -> None:
+    send_email.delay("Hello", "Text", recipients or ["ann@example.org"]).get()
+
+
+def test_all_recipients_get_one_message_with_text_and_html(
+    server: SMTPServer, settings: Settings
+) -> None:
+    settings.DEFAULT_FROM_EMAIL = "Post Office <office@example.com>"
+
+    send_email.delay(
+        "Grüße", "Text ☂", ["ann@example.org", "bob@example.net"], html="<p>☂</p>"
+    ).get()
+
+    [(recipients, message)] = server.received
+    assert recipients == ["<ann@example.org>", "<bob@example.net>"]
+    assert message["Subject"] == "Grüße"
+    assert message["From"] == "Post Office <office@example.com>"
+    assert message["To"] == "ann@example.org, bob@example.net"
+    assert message["Message-ID"].endswith("@example.com>")
+    text, html = message.iter_parts()
+    assert text.get_content().strip() == "Text ☂"
+    assert html.get_content().strip() == "<p>☂</p>"
+
+
+def test_message_without_html_is_plain_text(server: SMTPServer) -> None:
+    send()
+
+    [(_, message)] = server.received
+    assert message.get_content_type() == "text/plain"
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ("CONNECT", "421 4.3.2 closing"),
+        ("CONNECT", "454 4.7.0 busy"),
+        ("CONNECT", HANG_UP),
+        ("MAIL", "451 4.3.0 try later"),
+        ("RCPT", "450 4.2.0 greylisted"),
+        ("RCPT", "421 4.3.2 closing"),
+        ("DATA", "452 4.3.1 disk full"),
+        ("BODY", "451 4.7.1 try later"),
+        ("BODY", HANG_UP),
+    ],
+)
+def test_what_may_pass_is_tried_again(
+    command: str, answer: str, server: SMTPServer, delays: list[float]
+) -> None:
+    server.script[command] = [answer, answer]
+
+    send()
+
+    assert server.conversations == 3
+    assert len(delays) == 2
+
+
+def test_message_id_is_equal_for_every_try(server: SMTPServer) -> None:
+    """The last answer is lost, so the server may have the message already."""
+    server.script["BODY"] = [HANG_UP]
+
+    send()
+
+    [first, second] = [message["Message-ID"] for _, message in server.received]
+    assert first == second
+
+
+def test_gives_up_after_six_tries(server: SMTPServer, delays: list[float]) -> None:
+    server.script["MAIL"] = ["451 4.3.0 try later"] * 7
+
+    with pytest.raises(TemporaryDeliveryError, match="451"):
+        send()
+
+    assert server.conversations == 6
+    assert len(delays) == 5
+
+
+@pytest.mark.parametrize(
+    ("command", "answers"),
+    [
+        ("CONNECT", ["554 5.7.1 no service"]),
+        ("MAIL", ["530 5.7.0 log in first"]),
+        ("RCPT", ["550 5.1.1 ann@example.org unknown", "550 5.1.1 bob@example.org unknown"]),
+        ("RCPT", ["450 4.2.0 ann@example.org later", "550 5.1.1 bob@example.org unknown"]),
+        ("BODY", ["554 5.7.1 ann@example.org: spam"]),
+    ],
+)
+def test_refusal_is_final_and_quotes_no_recipient(
+    command: str, answers: list[str], server: SMTPServer, delays: list[float]
+) -> None:
+    server.script[command] = [*answers]
+
+    with pytest.raises(PermanentDeliveryError, match=answers[-1][:3]) as refusal:
+        send(["ann@example.org", "bob@example.org"])
+
+    assert server.conversations == 1
+    assert not delays
+    assert "ann@" not in str(refusal.value)
+    # Nor do the errors that a traceback would show with it.
+    assert refusal.value.__cause__ is None
+    assert refusal.value.__suppress_context__
+
+
+# Django leaves the connection of a refused login to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_refused_login_is_final(server: SMTPServer, settings: Settings) -> None:
+    settings.EMAIL_HOST_USER = settings.EMAIL_HOST_PASSWORD = "x"
+    server.script["AUTH"] = ["535 5.7.8 wrong password"]
+
+    with pytest.raises(PermanentDeliveryError, match="535"):
+        transport.send(compose("Hello", "Text", ["ann@example.org"], None), "1")
+
+    assert server.conversations == 1
+    gc.collect()
+
+
+def test_accepted_recipients_get_the_message_once(server: SMTPServer) -> None:
+    server.script["RCPT"] = ["250 2.1.5 ok", "450 4.2.0 greylisted"]
+
+    send(["ann@example.org", "bob@example.net"])
+
+    assert server.conversations == 1
+    [(recipients, _)] = server.received
+    assert recipients == ["<ann@example.org>"]
+
+
+def test_recipient_listed_twice_is_refused_once(server: SMTPServer) -> None:
+    server.script["RCPT"] = ["450 4.2.0 greylisted"]
+
+    send(["ann@example.org", "ann@example.org"])
+
+    assert server.conversations == 2
+    [(recipients, _)] = server.received
+    assert recipients == ["<ann@example.org>"]
+
+
+def test_server_that_is_down_is_an_outage(server: SMTPServer, settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        settings.EMAIL_PORT = free.getsockname()[1]
+
+    with pytest.raises(TemporaryDeliveryError, match="cannot be reached"):
+        transport.send(compose("Hello", "Text", ["ann@example.org"], None), "1")
+
+
+def test_server_that_says_nothing_is_an_outage(server: SMTPServer, settings: Settings) -> None:
+    settings.EMAIL_TIMEOUT = 0.05
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings.EMAIL_PORT = silent.getsockname()[1]
+
+        with pytest.raises(TemporaryDeliveryError, match="timed out"):
+            transport.send(compose("Hello", "Text", ["ann@example.org"], None), "1")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (TimeoutError("timed out"), TemporaryDeliveryError),
+        (socket.gaierror(socket.EAI_AGAIN, "no name server"), TemporaryDeliveryError),
+        (OSError(errno.EHOSTUNREACH, "no route to host"), TemporaryDeliveryError),
+        (OSError(errno.ENETUNREACH, "network is unreachable"), TemporaryDeliveryError),
+        (ssl.SSLCertVerificationError("certificate has expired"), ssl.SSLCertVerificationError),
+        (smtplib.SMTPNotSupportedError("no STARTTLS"), smtplib.SMTPNotSupportedError),
+        (FileNotFoundError(errno.ENOENT, "no client certificate"), FileNotFoundError),
+    ],
+    ids=lambda value: getattr(value, "__name__", None) or repr(value),
+)
+def test_outage_is_told_from_misconfiguration(
+    error: OSError,
+    expected: type[Exception],
+    server: SMTPServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def connect(*args: Any, **kwargs: Any) -> socket.socket:
+        raise error
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+
+    with pytest.raises(expected):
+        transport.send(compose("Hello", "Text", ["ann@example.org"], None), "1")
+
+
+def test_address_that_smtp_cannot_carry_is_final_and_not_quoted(server: SMTPServer) -> None:
+    message = compose("Hello", "Text", ["Ann <ann@@example.org>"], None)
+
+    with pytest.raises(PermanentDeliveryError, match="ValueError") as refusal:
+        transport.send(message, "1")
+
+    assert "ann@" not in str(refusal.value)
+
+
+def test_message_keeps_a_message_id_of_its_own(server: SMTPServer) -> None:
+    message = compose("Hello", "Text", ["ann@example.org"], None)
+    message.extra_headers["Message-Id"] = "<mine@example.com>"
+
+    transport.send(message, "1")
+
+    [(_, received)] = server.received
+    assert received["Message-ID"] == "<mine@example.com>"

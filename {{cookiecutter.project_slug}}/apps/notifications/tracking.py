@@ -1,0 +1,1 @@
+{% include ["templates/email/" ~ cookiecutter.email_provider ~ "/tracking.py", "email/" ~ cookiecutter.email_provider ~ "/tracking.py"] ignore missing -%}

@@ -1,0 +1,1 @@
+{% include ["templates/email/" ~ ("smtp" if cookiecutter.email_provider == "smtp" else "ses" if cookiecutter.email_provider == "ses" else "http") ~ "/transport.py", "email/" ~ ("smtp" if cookiecutter.email_provider == "smtp" else "ses" if cookiecutter.email_provider == "ses" else "http") ~ "/transport.py"] -%}

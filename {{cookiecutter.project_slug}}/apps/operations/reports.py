@@ -1,0 +1,155 @@
+"""What the mails about failed tasks say."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Count, Max, Min, Q, QuerySet
+from django.utils import timezone
+
+from apps.operations.alerts import moment, release, send_alert, send_now
+from apps.operations.models import FailedTask
+from apps.operations.overdue import overdue_entries
+
+DIGEST_PERIOD = timedelta(days=1)
+# How many of a kind a mail names.
+EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """Failures of one task for one reason.
+
+    Attributes:
+        task: The task's name.
+        reason: The class of the exception.
+        count: How many there are.
+        first: When the first one failed.
+        last: When the last one failed.
+        latest: The last ones, at most ``EXAMPLES``.
+        details: What is known beside the reason, and how often; the most frequent first.
+    """
+
+    task: str
+    reason: str
+    count: int
+    first: datetime
+    last: datetime
+    latest: tuple[FailedTask, ...]
+    details: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def of_one(cls, failure: FailedTask) -> "FailureGroup":
+        """Return a group of one failure, which need not be in the database."""
+        details = ((_detail(failure.detail, failure.attempts), 1),) if failure.detail else ()
+        return cls(
+            failure.task,
+            failure.reason,
+            count=1,
+            first=failure.failed_at,
+            last=failure.failed_at,
+            latest=(failure,),
+            details=details,
+        )
+
+    @classmethod
+    def of_rows(cls, task: str, reason: str, rows: QuerySet[FailedTask]) -> "FailureGroup":
+        """Return the group of rows, at least one, that have this task and this reason."""
+        total = rows.aggregate(count=Count("pk"), first=Min("failed_at"), last=Max("failed_at"))
+        details = (
+            rows.exclude(detail="")
+            .values_list("detail", "attempts")
+            .annotate(count=Count("pk"))
+            .order_by("-count", "detail")[:EXAMPLES]
+        )
+        return cls(
+            task,
+            reason,
+            **total,
+            latest=tuple(rows.order_by("-failed_at")[:EXAMPLES]),
+            details=tuple((_detail(text, attempts), count) for text, attempts, count in details),
+        )
+
+    def subject(self) -> str:
+        """Return the subject of the mail about this group."""
+        times = f" {self.count} times" if self.count > 1 else ""
+        return f"{self.task} failed{times}: {self.reason}"
+
+    def body(self) -> str:
+        """Return the mail about this group."""
+        times = f"{self.count} times" if self.count > 1 else "once"
+        lines = [f"The task {self.task} failed for good {times} with {self.reason}.", ""]
+        lines += [f"{count} x {detail}" for detail, count in self.details]
+        if self.details:
+            lines.append("")
+        if self.count > 1:
+            lines += [f"First: {moment(self.first)}", f"Last: {moment(self.last)}"]
+        else:
+            lines.append(f"Time: {moment(self.last)}")
+        ids = ", ".join(failure.task_id for failure in self.latest)
+        more = self.count - len(self.latest)
+        names = ", ".join(self.latest[0].argument_names) or "none"
+        lines += [
+            f"Task ids: {ids}{f' and {more} more' if more else ''}",
+            f"Arguments: {names}",
+            "",
+            "The tracebacks are in the worker's log, under the task ids.",
+            "Further failures of this kind are kept for an hour. They are counted in the next mail",
+            "about it, or in the daily digest.",
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def failures_subject(task: str, reason: str) -> str:
+    """Return what the right to tell of failures of one kind is claimed with."""
+    return f"{task} failed: {reason}"
+
+
+def tell_of_failures(task: str, reason: str) -> None:
+    """Send one mail about all failures of a kind that nobody was told of.
+
+    Args:
+        task: The task's name.
+        reason: The class of the exception.
+    """
+    rows = FailedTask.objects.filter(task=task, reason=reason)
+    now = timezone.now()
+    # Marked before they are counted, so that one that fails meanwhile is left for the next mail.
+    if not rows.filter(reported_at=None).update(reported_at=now):
+        return
+    told = rows.filter(reported_at=now)
+    group = FailureGroup.of_rows(task, reason, told)
+    if not send_now(group.subject(), group.body()):
+        told.update(reported_at=None)
+        release(failures_subject(task, reason))
+
+
+def tell_of_the_day() -> None:
+    """Send one mail about what failed in the last day and what is overdue, if there is any."""
+    now = timezone.now()
+    FailedTask.objects.filter(reported_at=None).update(reported_at=now)
+    rows = FailedTask.objects.filter(Q(failed_at__gt=now - DIGEST_PERIOD) | Q(reported_at=now))
+    groups = (
+        rows.values_list("task", "reason")
+        .annotate(count=Count("pk"), first=Min("failed_at"), last=Max("failed_at"))
+        .order_by("-count", "task", "reason")
+    )
+    failed = [
+        f"{count} x {task}: {reason} ({moment(first)} to {moment(last)})"
+        for task, reason, count, first, last in groups
+    ]
+    late = [str(entry) for entry in overdue_entries()]
+    if not failed and not late:
+        return
+    body = _section("Tasks that failed for good", failed) + _section("Overdue", late)
+    if not send_alert("What failed in the last day", f"{body}The log has the details.\n"):
+        FailedTask.objects.filter(reported_at=now).update(reported_at=None)
+
+
+def _section(heading: str, lines: Iterable[str]) -> str:
+    text = "".join(f"- {line}\n" for line in lines)
+    return f"{heading}:\n{text}\n" if text else ""
+
+
+def _detail(detail: str, attempts: int | None) -> str:
+    return f"{detail} (attempts: {attempts})" if attempts else detail

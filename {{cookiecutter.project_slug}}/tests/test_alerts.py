@@ -1,0 +1,108 @@
+"""Alerts: who is told, and how often."""
+
+import smtplib
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core import mail
+from django.core.cache import cache
+from django.utils import timezone
+from pytest_django import Settings
+
+from apps.notifications import transport
+from apps.operations import alerts
+from apps.operations.alerts import QUIET_TIME, send_alert, send_now
+from apps.operations.models import FailedTask, SentAlert
+from apps.operations.tasks import delete_old_failures
+
+RECIPIENT = "operator@example.com"
+
+
+@pytest.fixture(autouse=True)
+def _recipient(settings: Settings) -> None:
+    settings.ALERT_RECIPIENTS = [RECIPIENT]
+    alerts._memory.clear()
+
+
+def refuse(*_: Any, **__: Any) -> None:
+    """Be a service that is not there."""
+    raise ConnectionError("refused by the test")
+
+
+def fail_to_send(*_: object) -> None:
+    """Be a mail server that quotes the recipients."""
+    raise smtplib.SMTPRecipientsRefused({RECIPIENT: (550, b"no")})
+
+
+def test_nobody_is_alerted_without_recipients(settings: Settings) -> None:
+    settings.ALERT_RECIPIENTS = []
+    assert not send_alert("subject", "body")
+    assert send_now("subject", "body")
+    assert mail.outbox == []
+
+
+def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the cache."""
+    monkeypatch.setattr(cache, "add", refuse)
+
+
+def no_cache_and_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop both."""
+    no_cache(monkeypatch)
+    monkeypatch.setattr(alerts, "ping_database", refuse)
+
+
+def all_there(_: pytest.MonkeyPatch) -> None:
+    """Stop nothing."""
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("fault", [all_there, no_cache, no_cache_and_no_database])
+def test_the_same_alert_is_sent_once_whatever_is_down(
+    monkeypatch: pytest.MonkeyPatch, fault: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    fault(monkeypatch)
+    assert [send_alert("subject", "body") for _ in range(3)] == [True, False, False]
+    assert send_alert("another subject", "body")
+    assert [message.to for message in mail.outbox] == [[RECIPIENT]] * 2
+
+
+@pytest.mark.django_db
+def test_without_a_cache_an_alert_is_sent_again_after_the_quiet_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    no_cache(monkeypatch)
+    assert send_alert("subject", "body")
+    assert len(str(SentAlert.objects.get())) == 64
+    SentAlert.objects.update(sent_at=timezone.now() - timedelta(seconds=QUIET_TIME))
+    assert [send_alert("subject", "body") for _ in range(2)] == [True, False]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("fault", [all_there, no_cache, no_cache_and_no_database])
+def test_an_alert_that_could_not_be_sent_is_logged_and_sent_the_next_time(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: Callable[[pytest.MonkeyPatch], None],
+) -> None:
+    fault(monkeypatch)
+    with monkeypatch.context() as mail_server_down:
+        mail_server_down.setattr(transport, "send", fail_to_send)
+        assert not send_alert("subject", "body")
+    assert "'subject' could not be sent: SMTPRecipientsRefused" in caplog.text
+    assert RECIPIENT not in caplog.text
+    assert send_alert("subject", "body")
+
+
+@pytest.mark.django_db
+def test_what_was_long_ago_is_deleted() -> None:
+    now = timezone.now()
+    for name, days in (("old", 31), ("new", 29)):
+        then = now - timedelta(days=days)
+        FailedTask.objects.create(task=name, task_id="1", reason="ValueError", failed_at=then)
+        SentAlert.objects.create(key=name, sent_at=then)
+    delete_old_failures.delay()
+    assert str(FailedTask.objects.get()) == "new[1]"
+    assert SentAlert.objects.get().key == "new"
