@@ -3,11 +3,9 @@
 import copy
 import json
 import os
-import socket
-import ssl
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import re
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +13,7 @@ from urllib.parse import urlsplit
 import jsonschema
 import pydantic
 import pytest
+import yaml
 
 from tests.baking import choices
 from tests.conftest import Bake
@@ -24,6 +23,7 @@ from tests.platforms.surroundings import Surroundings
 from tests.processes import Stack, python_environment
 from tests.production import HOST, SECRET_KEY, production_environment
 from tests.servers.postgres import PostgresServer
+from tests.servers.postgres_tls import tls_postgres
 from tests.servers.redis import Redis
 from tests.servers.tls import Authority, TLSProxy
 
@@ -86,7 +86,6 @@ def test_what_the_template_emits_is_accepted(bake: Bake, slug: str, scheduler: s
         assert environment == {
             **operator.values,
             **operator.additions,
-            "ALLOWED_HOSTS": f"example.com,{HOST}",
             "DATABASE_CA": "",
             "DJANGO_ENVIRONMENT": "production",
         }
@@ -235,6 +234,47 @@ def test_a_bindable_variable_that_does_not_exist_is_refused(spec: Any, value: st
         digitalocean.expand(value, values)
 
 
+def test_the_app_domain_is_the_primary_domain(spec: Any) -> None:
+    values = digitalocean.bindables(digitalocean.App.model_validate(spec), Operator())
+    assert digitalocean.expand("${APP_DOMAIN}", values) == "example.com"
+
+
+def test_a_host_that_the_file_does_not_allow_stays_refused(spec: Any) -> None:
+    variable(spec, "ALLOWED_HOSTS")["value"] = "other.example.org"
+    edited = digitalocean.edit(spec, Operator())
+    assert digitalocean.value_of(edited, "ALLOWED_HOSTS") == "other.example.org"
+    assert edited["domains"] == [{"domain": HOST, "type": "PRIMARY"}]
+
+
+@pytest.mark.parametrize("ci", ["github", "gitlab"])
+def test_ci_waits_longer_than_doctl(bake: Bake, ci: str) -> None:
+    project = bake(hosting="digitalocean", ci=ci)
+    file = ".gitlab-ci.yml" if ci == "gitlab" else ".github/workflows/deploy.yml"
+    jobs = yaml.safe_load((project / file).read_text("utf-8"))
+    job = jobs["deploy"] if ci == "gitlab" else jobs["jobs"]["deploy"]
+    minutes = job["timeout"] if ci == "gitlab" else job["timeout-minutes"]
+    # doctl asks 180 times, every 10 seconds.
+    assert int(str(minutes).removesuffix(" minutes")) > 180 * 10 / 60
+
+
+def test_blocks_of_the_page_can_be_pasted(bake: Bake) -> None:
+    page = (bake(hosting="digitalocean") / "docs/deploy.md").read_text("utf-8")
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```$", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) > 10
+    for block in blocks:
+        checked = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True)
+        assert checked.returncode == 0 and not checked.stderr, block + checked.stderr
+        # What is pasted after it would be taken for the answer.
+        before = block.rstrip("\n").rpartition("\n")[0]
+        assert not re.search(r"\bread |createsuperuser|apps console|--follow", before), block
+
+
+@pytest.mark.parametrize("scheduler", choices()["scheduler"])
+def test_the_page_tells_of_a_schedule_on_a_disk_that_goes(bake: Bake, scheduler: str) -> None:
+    page = (bake(hosting="digitalocean", scheduler=scheduler) / "docs/deploy.md").read_text("utf-8")
+    assert ("when each task ran last" in page) == (scheduler == "code")
+
+
 @pytest.fixture(scope="module")
 def own_project(bake: Bake) -> Path:
     """A project; its processes are started, so nothing may be changed in it."""
@@ -288,44 +328,6 @@ def test_redis_is_verified_by_the_given_ca_and_by_those_of_the_system(
             assert expected in answer, answers
         assert len(answers) == 3
         assert bool(proxy.bytes_passed) == (issuer != "neither")
-
-
-@contextmanager
-def tls_postgres(postgres: PostgresServer, context: ssl.SSLContext) -> Iterator[int]:
-    """Yield a port on which a PostgreSQL server can be reached by TLS."""
-    address = urlsplit(postgres.admin_url)
-
-    def pump(source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65_536):
-                sink.sendall(data)
-        with suppress(OSError):
-            sink.shutdown(socket.SHUT_RDWR)
-
-    def serve(client: socket.socket) -> None:
-        # A client begins with SSLRequest, eight bytes, and waits for the answer S.
-        with client, suppress(OSError):
-            assert len(client.recv(8, socket.MSG_WAITALL)) == 8
-            client.sendall(b"S")
-            with (
-                context.wrap_socket(client, server_side=True) as encrypted,
-                socket.create_connection((address.hostname, address.port)) as server,
-            ):
-                thread = threading.Thread(target=pump, args=(server, encrypted), daemon=True)
-                thread.start()
-                pump(encrypted, server)
-                thread.join(timeout=10)
-
-    def accept() -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                threading.Thread(target=serve, args=(client,), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=accept, daemon=True).start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.mark.slow

@@ -179,12 +179,13 @@ def test_create_applies_the_secrets_and_prints_the_id_alone(
 
 def test_create_names_every_missing_secret(run: Run) -> None:
     message = str(run("create", SECRET_KEY=SECRETS["SECRET_KEY"]))
-    assert "no value for EMAIL_HOST_USER, EMAIL_HOST_PASSWORD; set it in the env" in message
+    assert "environment has no value for EMAIL_HOST_USER, EMAIL_HOST_PASSWORD." in message
 
 
-def test_update_keeps_the_secrets_that_are_not_set(run: Run, app: Path) -> None:
+def test_update_changes_the_secrets_that_are_named_and_no_others(run: Run, app: Path) -> None:
     before = applied(app)
-    assert run("update", APP_ID, SECRET_KEY="new-key") == 0
+    mine = {"SECRET_KEY": "new-key", "EMAIL_HOST_USER": "of-the-developer"}
+    assert run("update", APP_ID, "--set", "SECRET_KEY", **mine) == 0
     after = applied(app)
     assert after.pop("SECRET_KEY") == "new-key"
     assert after["EMAIL_HOST_USER"] == f"EV[1:{SECRETS['EMAIL_HOST_USER'][::-1]}]"
@@ -194,7 +195,19 @@ def test_update_keeps_the_secrets_that_are_not_set(run: Run, app: Path) -> None:
 def test_update_never_blanks_a_secret(run: Run, app: Path) -> None:
     envs = [variable for variable in json.loads(app.read_text())["envs"] if "type" not in variable]
     change(app, envs=envs)
-    assert "no value for SECRET_KEY, EMAIL_HOST_USER" in str(run("update", APP_ID))
+    message = str(run("update", APP_ID, "--set", "EMAIL_HOST_USER", **SECRETS))
+    assert "no value for SECRET_KEY, EMAIL_HOST_PASSWORD, and --set does not name it" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("EMAIL_HOST", "no SECRET of the name EMAIL_HOST"), ("SECRET_KEY", "SECRET_KEY has no value")],
+)
+def test_update_sets_no_other_variable_and_no_blank(
+    run: Run, app: Path, name: str, part: str
+) -> None:
+    assert part in str(run("update", APP_ID, "--set", name))
+    assert run("update", APP_ID) == 0
 
 
 def test_update_removes_nothing_unasked(run: Run, app: Path) -> None:
@@ -219,7 +232,7 @@ def test_diff_finds_nothing_in_what_the_platform_does(
         ({"ingress": {}}, "ingress.rules: only in the file"),
         ({"maintenance": {"enabled": True}}, "maintenance: only in the app"),
         ({"disable_edge_cache": True}, "disable_edge_cache: only in the app"),
-        ({"vpc": {}, "disable_edge_cache": False}, "The app is what .do/app.yaml says."),
+        ({"vpc": {"id": ""}, "disable_edge_cache": False}, "The app is what .do/app.yaml says."),
     ],
 )
 def test_diff_names_what_differs(
@@ -233,6 +246,40 @@ def test_diff_names_what_differs(
     change(app, **changes)
     assert run("diff", APP_ID) == (": " in line)
     assert capsys.readouterr().out == f"{line}\n"
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "path"),
+    [
+        (("domains", 0, "zone"), "example.com", "domains.{domain}.zone"),
+        (
+            ("services", 0, "health_check", "initial_delay_seconds"),
+            60,
+            "services.web.health_check.initial_delay_seconds",
+        ),
+        (("workers", 1, "source_dir"), "/src", "workers.beat.source_dir"),
+        (
+            ("services", 0, "alerts", 3),
+            {"rule": "CPU_UTILIZATION", "operator": "GREATER_THAN", "value": 95},
+            "services.web.alerts.CPU_UTILIZATION 2",
+        ),
+    ],
+)
+def test_what_somebody_added_is_found_however_deep(
+    run: Run, app: Path, keys: tuple[Any, ...], value: Any, path: str
+) -> None:
+    live = json.loads(app.read_text())
+    node = live
+    for key in keys[:-1]:
+        node = node[key]
+    if isinstance(node, list):
+        node.append(value)
+    else:
+        node[keys[-1]] = value
+    change(app, **live)
+    place = path.format(domain=live["domains"][0]["domain"])
+    assert f"would lose it: {place}." in str(run("update", APP_ID))
+    assert run("update", APP_ID, "--remove") == 0
 
 
 def test_diff_names_a_secret_that_is_blank(

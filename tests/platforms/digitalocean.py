@@ -246,9 +246,11 @@ def edit(spec: Mapping[str, Any], surroundings: Surroundings) -> dict[str, Any]:
 
     Args:
         spec: the file's.
-        surroundings: whose mail server and recipients there are.
+        surroundings: whose host name, mail server and recipients there are.
     """
     own = {name: surroundings.values[name] for name in ("EMAIL_HOST", "ALERT_RECIPIENTS")}
+    host, domain = surroundings.values["ALLOWED_HOSTS"], spec["domains"][0]["domain"]
+    own["ALLOWED_HOSTS"] = value_of(spec, "ALLOWED_HOSTS").replace(domain, host)
     envs = [
         {**variable, "value": own[variable["key"]]} if variable["key"] in own else variable
         for variable in spec["envs"]
@@ -257,7 +259,22 @@ def edit(spec: Mapping[str, Any], surroundings: Surroundings) -> dict[str, Any]:
         {"key": key, "value": value, "scope": "RUN_TIME"}
         for key, value in surroundings.additions.items()
     ]
-    return {**spec, "envs": envs}
+    domains = [{**spec["domains"][0], "domain": host}, *spec["domains"][1:]]
+    return {**spec, "domains": domains, "envs": envs}
+
+
+def value_of(spec: Mapping[str, Any], key: str) -> str:
+    """Return a variable's value.
+
+    Args:
+        spec: an app spec.
+        key: the variable's name.
+
+    Raises:
+        StopIteration: There is no such variable.
+    """
+    value: str = next(item["value"] for item in spec["envs"] if item["key"] == key)
+    return value
 
 
 def bindables(app: App, surroundings: Surroundings) -> dict[str, str]:
@@ -270,7 +287,8 @@ def bindables(app: App, surroundings: Surroundings) -> dict[str, str]:
         app: the app; its clusters are made.
         surroundings: the servers.
     """
-    values = {"APP_DOMAIN": surroundings.values["ALLOWED_HOSTS"]}
+    # The primary domain, not the name under ondigitalocean.app that each app has besides.
+    values = {"APP_DOMAIN": app.domains[0].domain}
     for database in app.databases:
         password = secrets.token_hex(8)
         if database.engine == "PG":
@@ -313,9 +331,11 @@ def components(project: Path, surroundings: Surroundings) -> list[Component]:
         surroundings: the servers and the operator.
     """
     spec = read(project)
-    app = App.model_validate(spec)
+    App.model_validate(spec)
+    edited = edit(spec, surroundings)
+    app = App.model_validate(edited)
     render = runpy.run_path(str(project / "deploy" / "spec.py"))["render"]
-    applied = render(edit(spec, surroundings), surroundings.values)
+    applied = render(edited, surroundings.values)
     values = bindables(app, surroundings)
     environment = {item["key"]: expand(item["value"], values) for item in applied["envs"]}
     jobs = [

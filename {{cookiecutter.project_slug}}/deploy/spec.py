@@ -1,8 +1,8 @@
 """Applies .do/app.yaml to DigitalOcean App Platform, by doctl.
 
-The platform never reads the file by itself. A variable of type SECRET has no value there: it is
-taken from the environment of this program, and what is not set there stays as the app has it.
-No value is printed, or written to a file.
+The platform never reads the file by itself. A variable of type SECRET has no value there: `create`
+takes all of them from the environment of this program, and `update` only those that are named by
+`--set`; the others stay as the app has them. No value is printed, or written to a file.
 """
 
 import argparse
@@ -12,7 +12,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,17 @@ PLACEHOLDER = "OWNER/REPOSITORY"
 COMPONENTS = ("services", "workers", "jobs", "static_sites", "functions")
 # What the items of a list are called, by the first of these that they have.
 NAMES = ("name", "key", "domain", "rule")
-# What the platform writes into every spec: the versions of its build tools.
-FEATURES = "features"
+# What the platform chooses where the file leaves it the choice: build tools, a cluster's version.
+CHOSEN = ("features", "version")
+# What it may write in for what the file leaves away; any other value was set by somebody.
+# https://docs.digitalocean.com/products/app-platform/reference/app-spec/
+DEFAULTS = {
+    "http_port": 8080,
+    "instance_count": 1,
+    "scope": "RUN_AND_BUILD_TIME",
+    "source_dir": "/",
+    "type": "GENERAL",
+}
 ONLY_IN_APP = "only in the app"
 
 Spec = dict[str, Any]
@@ -74,7 +84,7 @@ def render(spec: Spec, environment: Mapping[str, str], live: Spec | None = None)
 
     Args:
         spec: What .do/app.yaml says.
-        environment: New values by variable; a blank one counts as none.
+        environment: New values by variable; a blank one counts as none, and others are ignored.
         live: The spec of the app, whose encrypted values are kept; none for a new app.
 
     Returns:
@@ -95,21 +105,56 @@ def render(spec: Spec, environment: Mapping[str, str], live: Spec | None = None)
             missing.append(variable["key"])
     if missing:
         names = ", ".join(dict.fromkeys(missing))
-        raise SpecError(f"The app has no value for {names}; set it in the environment.")
+        raise SpecError(
+            f"The environment has no value for {names}."
+            if live is None
+            else f"The app has no value for {names}, and --set does not name it."
+        )
     return rendered
+
+
+def named(spec: Spec, names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """Pick the new values of secrets; what else the environment holds is none of the app's.
+
+    Args:
+        spec: What .do/app.yaml says.
+        names: The variables.
+        environment: Their values, and others.
+
+    Returns:
+        The values by variable.
+
+    Raises:
+        SpecError: If a name is that of no SECRET, or has no value.
+    """
+    known = {variable["key"] for variable in secrets(spec).values()}
+    for name in names:
+        if name not in known:
+            raise SpecError(f".do/app.yaml has no SECRET of the name {name}.")
+        if not environment.get(name, "").strip():
+            raise SpecError(f"{name} has no value in the environment.")
+    return {name: environment[name] for name in names}
 
 
 def comparable(node: Any) -> Any:
     """Return a part of a spec with lists as mappings by name, so that their order is none.
 
+    Items of the same name, such as two alerts of one rule, are numbered.
+
     Args:
         node: A mapping, a list or a value.
     """
-    if isinstance(node, list):
-        return {_name(item, position): comparable(item) for position, item in enumerate(node)}
     if isinstance(node, dict):
-        return {name: comparable(value) for name, value in node.items() if name != FEATURES}
-    return node
+        return {name: comparable(value) for name, value in node.items()}
+    if not isinstance(node, list):
+        return node
+    items: Spec = {}
+    seen: Counter[str] = Counter()
+    for position, item in enumerate(node):
+        name = _name(item, position)
+        seen[name] += 1
+        items[f"{name} {seen[name]}" if seen[name] > 1 else name] = comparable(item)
+    return items
 
 
 def _name(item: Any, position: int) -> str:
@@ -120,9 +165,9 @@ def _name(item: Any, position: int) -> str:
 def differences(ours: Any, live: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Compare a spec with that of the app.
 
-    The platform leaves zeros and blanks out, and writes numbers and words in that the file leaves
-    to it, as the values of secrets; these are no differences. Whatever else is only in the app
-    was added by somebody.
+    The platform leaves zeros and blanks out, and writes in what the file leaves to it: the values
+    of secrets, CHOSEN and DEFAULTS. These are no differences. Whatever else is only in the app was
+    added by somebody.
 
     Args:
         ours: The file's, comparable.
@@ -136,14 +181,24 @@ def differences(ours: Any, live: Any, path: str = "") -> Iterator[tuple[str, str
         if ours != live:
             yield path, "not the same"
         return
-    for name in sorted(ours.keys() | live.keys()):
+    # A SECRET's value is never in the file.
+    hidden = {"value"} if ours.get("type") == "SECRET" else set()
+    for name in sorted((ours.keys() | live.keys()) - hidden):
         place = f"{path}.{name}" if path else name
         if name in ours and name in live:
             yield from differences(ours[name], live[name], place)
         elif ours.get(name):
             yield place, "only in the file"
-        elif live.get(name) and (isinstance(live[name], dict) or live[name] is True):
+        elif _is_added(name, live.get(name)):
             yield place, ONLY_IN_APP
+
+
+def _is_added(name: str, value: Any) -> bool:
+    if name in CHOSEN:
+        return False
+    if isinstance(value, dict):
+        return any(_is_added(inner, value[inner]) for inner in value)
+    return bool(value) and value != DEFAULTS.get(name)
 
 
 def doctl(*arguments: str, spec: Spec | None = None) -> str:
@@ -203,17 +258,20 @@ def create() -> None:
     print(doctl("apps", "create", *arguments, spec=spec))
 
 
-def update(app_id: str, *, remove: bool) -> None:
+def update(app_id: str, names: Iterable[str], *, remove: bool) -> None:
     """Apply the file to the app, deploy the newest commit of its branch and wait.
 
     Args:
         app_id: The app's id.
+        names: The secrets that get new values, from the environment.
         remove: Whether what is only in the app may go; the file replaces all that the app has.
 
     Raises:
-        SpecError: If the app has what the file does not name, and it may not go.
+        SpecError: If a SECRET has no value, or if the app has what the file does not name, and it
+            may not go.
     """
     spec, live = load(), fetch(app_id)
+    rendered = render(spec, named(spec, names, os.environ), live)
     found = differences(comparable(spec), comparable(live))
     surplus = ", ".join(path for path, what in found if what == ONLY_IN_APP)
     if surplus and not remove:
@@ -223,7 +281,7 @@ def update(app_id: str, *, remove: bool) -> None:
         )
     print("The deployment takes some minutes.", file=sys.stderr)
     arguments = ("--spec", "-", "--update-sources", "--wait", "--format", "ID", "--no-header")
-    doctl("apps", "update", app_id, *arguments, spec=render(spec, os.environ, live))
+    doctl("apps", "update", app_id, *arguments, spec=rendered)
 
 
 def diff(app_id: str) -> bool:
@@ -253,6 +311,14 @@ def main() -> None:
     commands.add_parser("create", help="make the app and print its id")
     updating = commands.add_parser("update", help="apply the file and deploy the newest commit")
     updating.add_argument("app_id", metavar="APP_ID")
+    updating.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="names",
+        metavar="NAME",
+        help="give the secret NAME a new value, the environment's; may be repeated",
+    )
     updating.add_argument("--remove", action="store_true", help="lose what is only in the app")
     comparing = commands.add_parser("diff", help="name what differs; exit code 1 if anything does")
     comparing.add_argument("app_id", metavar="APP_ID")
@@ -261,7 +327,7 @@ def main() -> None:
         if arguments.command == "create":
             create()
         elif arguments.command == "update":
-            update(arguments.app_id, remove=arguments.remove)
+            update(arguments.app_id, arguments.names, remove=arguments.remove)
         else:
             sys.exit(diff(arguments.app_id))
     except SpecError as error:
