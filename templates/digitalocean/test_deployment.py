@@ -26,9 +26,11 @@ release: {{ cookiecutter.__release_command }}
 APP_ID = "4f6c71e2-1e90-4762-9fee-6cc4a0a9f2cf"
 SECRETS = {
     "SECRET_KEY": "secret-key-0123456789",
-    "EMAIL_HOST_USER": "mail-user-0123456789",
-    "EMAIL_HOST_PASSWORD": "mail-password-0123456789",
+{%- for name in cookiecutter.__email_entered.split() %}
+    "{{ name }}": "{{ name|lower|replace('_', '-') }}-0123456789",
+{%- endfor %}
 }
+ENTERED = [name for name in SECRETS if name != "SECRET_KEY"]
 
 # doctl as far as it is used here. It keeps the app's spec in a file, and changes what it gets as
 # App Platform does: secrets are encrypted, blanks go, defaults come.
@@ -179,29 +181,30 @@ def test_create_applies_the_secrets_and_prints_the_id_alone(
 
 def test_create_names_every_missing_secret(run: Run) -> None:
     message = str(run("create", SECRET_KEY=SECRETS["SECRET_KEY"]))
-    assert "environment has no value for EMAIL_HOST_USER, EMAIL_HOST_PASSWORD." in message
+    assert f"environment has no value for {', '.join(ENTERED)}." in message
 
 
 def test_update_changes_the_secrets_that_are_named_and_no_others(run: Run, app: Path) -> None:
     before = applied(app)
-    mine = {"SECRET_KEY": "new-key", "EMAIL_HOST_USER": "of-the-developer"}
+    mine = {"SECRET_KEY": "new-key", ENTERED[0]: "of-the-developer"}
     assert run("update", APP_ID, "--set", "SECRET_KEY", **mine) == 0
     after = applied(app)
     assert after.pop("SECRET_KEY") == "new-key"
-    assert after["EMAIL_HOST_USER"] == f"EV[1:{SECRETS['EMAIL_HOST_USER'][::-1]}]"
+    assert after[ENTERED[0]] == f"EV[1:{SECRETS[ENTERED[0]][::-1]}]"
     assert after.keys() < before.keys()
 
 
 def test_update_never_blanks_a_secret(run: Run, app: Path) -> None:
     envs = [variable for variable in json.loads(app.read_text())["envs"] if "type" not in variable]
     change(app, envs=envs)
-    message = str(run("update", APP_ID, "--set", "EMAIL_HOST_USER", **SECRETS))
-    assert "no value for SECRET_KEY, EMAIL_HOST_PASSWORD, and --set does not name it" in message
+    message = str(run("update", APP_ID, "--set", ENTERED[0], **SECRETS))
+    rest = ", ".join(["SECRET_KEY", *ENTERED[1:]])
+    assert f"no value for {rest}, and --set does not name it" in message
 
 
 @pytest.mark.parametrize(
     ("name", "part"),
-    [("EMAIL_HOST", "no SECRET of the name EMAIL_HOST"), ("SECRET_KEY", "SECRET_KEY has no value")],
+    [("REDIS_URL", "no SECRET of the name REDIS_URL"), ("SECRET_KEY", "SECRET_KEY has no value")],
 )
 def test_update_sets_no_other_variable_and_no_blank(
     run: Run, app: Path, name: str, part: str

@@ -248,7 +248,8 @@ def edit(spec: Mapping[str, Any], surroundings: Surroundings) -> dict[str, Any]:
         spec: the file's.
         surroundings: whose host name, mail server and recipients there are.
     """
-    own = {name: surroundings.values[name] for name in ("EMAIL_HOST", "ALERT_RECIPIENTS")}
+    public = {variable["key"] for variable in spec["envs"] if "value" in variable}
+    own = {name: value for name, value in surroundings.values.items() if name in public}
     host, domain = surroundings.values["ALLOWED_HOSTS"], spec["domains"][0]["domain"]
     own["ALLOWED_HOSTS"] = value_of(spec, "ALLOWED_HOSTS").replace(domain, host)
     envs = [
