@@ -10,8 +10,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jsonschema
+import psycopg
 import pytest
 import yaml
 from pycep import BicepParser
@@ -23,6 +25,9 @@ from tests.platforms.azure_models import DEPLOY_TIMEOUT
 from tests.platforms.bicep import BicepError
 from tests.platforms.bicep_deployment import Cloud, deploy
 from tests.platforms.components import HTTPProbe
+from tests.servers.postgres import PostgresServer
+from tests.servers.postgres_tls import tls_postgres
+from tests.servers.tls import Authority
 
 SLUGS = ("a", "shop", "a__b", "a234567890_b234567890_c2345678_d__234567")
 SCHEMAS = os.environ.get("PLATFORM_SCHEMAS", "")
@@ -48,7 +53,7 @@ class Operator:
             "ALLOWED_HOSTS": "www.example.com",
             "EMAIL_HOST": "localhost",
             "EMAIL_HOST_USER": "mailer",
-            "EMAIL_HOST_PASSWORD": "it's 5, in quotes",
+            "EMAIL_HOST_PASSWORD": r"""it's "5" \ in ${quotes}""",
             "ALERT_RECIPIENTS": "operator@example.com",
         }
         self.additions: Mapping[str, str] = {"EMAIL_PORT": "2525"}
@@ -64,7 +69,7 @@ class Operator:
 
 def azd_of(project: Path) -> azure.Azd:
     """Return azd in a project."""
-    return azure.Azd(project, azure.operator_values(Operator().values))
+    return azure.Azd(project, Operator().values)
 
 
 @pytest.fixture
@@ -122,6 +127,90 @@ def test_secrets_are_made_once_and_long_enough_and_kept(project: Path) -> None:
     assert azd_of(project).environment.get("AZURE_KEY_VAULT_NAME") is None
 
 
+def test_the_password_of_the_mail_server_is_asked_for_once_and_may_hold_anything(
+    project: Path,
+) -> None:
+    azd = azd_of(project)
+    azd.provision()
+    password = Operator().values["EMAIL_HOST_PASSWORD"]
+    assert azd.secrets()["email-host-password"] == password
+    assert password not in azd.environment.values()
+    azd.answers = {}
+    azd.provision()
+    assert azd.secrets()["email-host-password"] == password
+    azd.config.clear()  # azd env config unset infra.parameters.emailHostPassword
+    with pytest.raises(ValueError, match="azd asks for emailHostPassword"):
+        azd.provision()
+    azd.answers = {"emailHostPassword": "another"}
+    azd.provision()
+    assert azd.secrets()["email-host-password"] == "another"
+
+
+def test_a_quote_in_another_value_breaks_the_parameter_file(project: Path) -> None:
+    azd = azd_of(project)
+    azd.environment["EMAIL_HOST_USER"] = 'mail"er'
+    with pytest.raises(json.JSONDecodeError):
+        azd.provision()
+
+
+def test_a_new_size_of_the_database_is_applied(project: Path) -> None:
+    azd = azd_of(project)
+    azd.provision()
+    file = project / "infra" / "platform.bicep"
+    text = file.read_text("utf-8")
+    file.write_text(text.replace("storageSizeGB: 32", "storageSizeGB: 64"), "utf-8")
+    azd.provision()
+    [server] = azd.cloud.of_type("Microsoft.DBforPostgreSQL/flexibleServers")
+    assert server.body["properties"]["storage"] == {"storageSizeGB": 64, "autoGrow": "Disabled"}
+
+
+def with_another_variable(project: Path) -> None:
+    """Add a variable as docs/deploy.md says."""
+    for name, old, new in (
+        ("settings", "  'ALLOWED_HOSTS'\n", "  'ALLOWED_HOSTS'\n  'API_URL'\n"),
+        (
+            "platform",
+            "      DATABASE_PASSWORD",
+            "      API_URL: 'https://a.bc'\n      DATABASE_PASSWORD",
+        ),
+    ):
+        file = project / "infra" / f"{name}.bicep"
+        text = file.read_text("utf-8")
+        assert old in text
+        file.write_text(text.replace(old, new, 1), "utf-8")
+
+
+def test_a_deployment_applies_a_change_of_another_file_than_the_process_s_own(
+    project: Path,
+) -> None:
+    azd = azd_of(project)
+    azd.up()
+    with_another_variable(project)
+    for process in azd.up().values():
+        assert azd.variables(process)["API_URL"] == "https://a.bc"
+
+
+def test_without_the_hook_azd_would_only_exchange_the_image(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    azd = azd_of(project)
+    azd.up()
+    with_another_variable(project)
+    azd.provision()
+    monkeypatch.setattr(azd, "predeploy", lambda: None)
+    assert "API_URL" not in azd.variables(azd.deploy("web"))
+    # What could not be made the first time would be looked for the second time.
+    other = azd_of(project)
+    other.provision()
+    monkeypatch.setattr(other, "predeploy", lambda: None)
+    for resource in other.cloud.of_type("Microsoft.ManagedIdentity/userAssignedIdentities"):
+        del other.cloud.resources[resource.type, resource.name]
+    with pytest.raises(BicepError, match="does not exist"):
+        other.deploy("web")
+    with pytest.raises(ValueError, match="0 resources"):
+        other.deploy("web")
+
+
 def test_the_operator_may_read_the_secrets_back(project: Path) -> None:
     azd = azd_of(project)
     azd.provision()
@@ -169,6 +258,8 @@ MUTATIONS = [
         "contin",
     ),
     ("azure.yaml", "postdeploy:", "predeploy:", "postdeploy"),
+    ("azure.yaml", "WEB WORKER BEAT;", "WEB WORKER;", "predeploy"),
+    ("azure.yaml", "_TEMPLATE_HASH", "_HASH", "predeploy"),
     ("azure.yaml", 'azd: ">= 1.23.13"', 'azd: ">= 1.20.0"', "azd"),
     ("azure.yaml", "name: shop", "name: my_shop", "name"),
     ("azure.yaml", "  beat:\n", "  scheduler:\n", "beat"),
@@ -185,6 +276,8 @@ MUTATIONS = [
         "locaton",
     ),
     ("infra/platform.bicep", "@secure()\nparam secretKey", "param secretKey", "not @secure"),
+    ("infra/platform.bicep", "autoGrow: 'Disabled'", "autoGrow: 'Enabled'", "autoGrow"),
+    ("infra/platform.bicep", "storageSizeGB: 32", "storageSizeGB: 40", "storageSizeGB"),
     ("infra/platform.bicep", "version: '17'", "version: '9'", "version"),
     ("infra/platform.bicep", "'NoCluster'", "'OSSCluster'", "clusteringPolicy"),
     ("infra/platform.bicep", "'NoEviction'", "'VolatileLRU'", "evictionPolicy"),
@@ -391,6 +484,17 @@ unix = pytest.mark.skipif(sys.platform == "win32", reason="the script is for a U
 
 
 @unix
+def test_the_hook_makes_azd_forget_the_hash_of_every_service(project: Path) -> None:
+    manifest = yaml.safe_load((project / "azure.yaml").read_text("utf-8"))
+    script = 'azd() { for word; do printf "<%s>" "$word"; done; echo; }\n'
+    script += manifest["hooks"]["predeploy"]["run"]
+    result = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines() == [
+        f"<env><set><SERVICE_{service.upper()}_TEMPLATE_HASH><>" for service in manifest["services"]
+    ]
+
+
+@unix
 def test_the_script_waits_until_the_release_has_succeeded(project: Path) -> None:
     result, calls = run_release(project, "Running", "error", "Processing", "Succeeded")
     assert result.returncode == 0, result.stderr
@@ -420,3 +524,84 @@ def test_the_script_gives_up_after_the_time_that_a_release_may_take(project: Pat
     result, calls = run_release(project, *["Running"] * 200)
     assert result.returncode == 1
     assert len(calls) == 1 + int(patience[1]) / 5
+
+
+# docs/deploy.md
+
+
+def blocks_of_the_page(project: Path) -> list[str]:
+    """Return what is to be pasted, one block after the other."""
+    page = (project / "docs" / "deploy.md").read_text("utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) > 15
+    return blocks
+
+
+@unix
+def test_blocks_of_the_page_can_be_pasted(bake: Bake) -> None:
+    for block in blocks_of_the_page(bake(hosting="azure")):
+        checked = subprocess.run(
+            ["sh", "-n"], input=block, capture_output=True, text=True, check=False
+        )
+        assert checked.returncode == 0 and not checked.stderr, block + checked.stderr
+        # What is pasted after it would be taken for the answer.
+        before = block.rstrip("\n").rpartition("\n")[0]
+        asks = r"\bread |createsuperuser|--follow|^az login|^azd (auth login|up|provision)"
+        found = re.search(asks, before, re.MULTILINE)
+        # Only the mail server's password is asked for, and only if azd has none.
+        assert not found or (found[0] == "azd provision" and "emailHostPassword" not in block), (
+            block
+        )
+
+
+def test_the_page_gives_no_secret_as_an_argument(bake: Bake) -> None:
+    for block in blocks_of_the_page(bake(hosting="azure")):
+        assert not re.search("--value|PASSWORD", block), block
+
+
+@pytest.mark.parametrize("scheduler", choices()["scheduler"])
+def test_the_page_tells_of_a_schedule_on_a_disk_that_goes(bake: Bake, scheduler: str) -> None:
+    page = (bake(hosting="azure", scheduler=scheduler) / "docs" / "deploy.md").read_text("utf-8")
+    assert ("when each task ran last" in page) == (scheduler == "code")
+
+
+# DATABASE_URL, against a server with TLS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "known", "refusal"),
+    [
+        ("localhost", True, None),
+        ("other.example.com", True, "does not match host name"),
+        ("localhost", False, "certificate verify failed"),
+    ],
+    ids=["right", "another server", "another CA"],
+)
+def test_the_database_url_verifies_the_server(
+    project: Path,
+    tmp_path: Path,
+    postgres: PostgresServer,
+    authority: Authority,
+    name: str,
+    known: bool,
+    refusal: str | None,
+) -> None:
+    azd = azd_of(project)
+    azd.provision()
+    ca = authority if known else Authority(tmp_path)
+    given, own = urlsplit(azd.secrets()["database-url"]), urlsplit(postgres.admin_url)
+    assert azure.CA_BUNDLE in given.query
+    with tls_postgres(postgres, authority.server_context(name)) as port:
+        url = given._replace(
+            scheme="postgresql",
+            netloc=f"{own.username}:{own.password}@localhost:{port}",
+            path=own.path,
+            query=given.query.replace(azure.CA_BUNDLE, str(ca.file)),
+        ).geturl()
+        if refusal is None:
+            with psycopg.connect(url) as connection:
+                assert connection.execute("SELECT 1").fetchone() == (1,)
+        else:
+            with pytest.raises(psycopg.OperationalError, match=refusal):
+                psycopg.connect(url)

@@ -32,16 +32,22 @@ def infra(name: str) -> str:
 
 
 @pytest.fixture
-def services() -> Any:
-    """What azd deploys, according to azure.yaml."""
-    return yaml.safe_load((PROJECT / "azure.yaml").read_text("utf-8"))["services"]
+def manifest() -> Any:
+    """What azd reads."""
+    return yaml.safe_load((PROJECT / "azure.yaml").read_text("utf-8"))
 
 
-def test_the_release_comes_first(services: Any) -> None:
+def test_the_release_comes_first(manifest: Any) -> None:
+    services = manifest["services"]
     assert set(services) == set(PROCESSES)
     assert services["release"]["hooks"]["postdeploy"]["run"] == "sh infra/release.sh"
     waiting = {name for name, service in services.items() if "release" in service.get("uses", [])}
     assert waiting == set(PROCESSES) - {"release"}
+
+
+def test_azd_applies_the_whole_file_of_each_process(manifest: Any) -> None:
+    [services] = re.findall("for service in (.*); do", manifest["hooks"]["predeploy"]["run"])
+    assert services.lower().split() == list(manifest["services"])
 
 
 @pytest.mark.parametrize("process", PROCESSES)

@@ -6,6 +6,8 @@ types of github.com/Azure/bicep-types-az, and https://learn.microsoft.com/azure/
 """
 
 import base64
+import copy
+import hashlib
 import json
 import re
 import secrets
@@ -31,7 +33,8 @@ from tests.platforms.azure_models import (
     WebContainer,
     WebProperties,
 )
-from tests.platforms.bicep_deployment import Cloud, deploy
+from tests.platforms.bicep import read
+from tests.platforms.bicep_deployment import Cloud, Deployed, deploy
 from tests.platforms.components import Component, HTTPProbe, Probe
 
 # https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
@@ -125,15 +128,17 @@ class Azd:
 
     Attributes:
         environment: The azd environment: what the operator has set, and outputs.
+        answers: What the operator answers when azd asks for a parameter.
+        config: What azd keeps of the answers.
         cloud: What there is in Azure.
     """
 
     def __init__(self, project: Path, values: Mapping[str, str]) -> None:
-        """Make the environment.
+        """Make the environment, as docs/deploy.md says.
 
         Args:
             project: folder of the project.
-            values: what the operator sets with `azd env set`.
+            values: what the operator has, by variable of the application.
         """
         self._infra = project / "infra"
         self._services = azure_yaml(project).services
@@ -142,8 +147,12 @@ class Azd:
             "AZURE_ENV_NAME": "production",
             "AZURE_LOCATION": "westeurope",
             "AZURE_PRINCIPAL_ID": str(uuid.uuid4()),
-            **values,
+            **{name: values[name] for name in ("EMAIL_HOST", "EMAIL_HOST_USER")},
+            "ALERT_RECIPIENTS": values["ALERT_RECIPIENTS"],
+            "CUSTOM_DOMAIN": values["ALLOWED_HOSTS"],
         }
+        self.answers = {"emailHostPassword": values["EMAIL_HOST_PASSWORD"]}
+        self.config: dict[str, str] = {}
 
     def up(self) -> dict[str, Process]:
         """Provision, then deploy the services in the order of `uses`.
@@ -152,7 +161,8 @@ class Azd:
             The processes by name, in the order of their deployment.
         """
         self.provision()
-        return {service: self.deploy(service) for service in self.order()}
+        self.predeploy()
+        return {service: self._deploy(service) for service in self.order()}
 
     def order(self) -> list[str]:
         """Return the services in the order in which azd deploys them.
@@ -175,7 +185,8 @@ class Azd:
 
     def provision(self) -> None:
         """Deploy infra/main.bicep and keep its outputs."""
-        outputs = self._deploy_file("main")
+        given = self.parameters(self._infra / "main.parameters.json")
+        outputs = self._deploy_file("main", {**given, **self._asked(given)})
         self.environment |= {name: str(value) for name, value in outputs.items()}
         for type_, model in PLATFORM_MODELS.items():
             for resource in self.cloud.of_type(type_):
@@ -185,31 +196,79 @@ class Azd:
             if not re.fullmatch("[0-9A-Za-z-]{1,127}", name):
                 raise ValueError(f"the key vault can't hold a secret {name}")
 
+    def _asked(self, given: Mapping[str, Any]) -> dict[str, str]:
+        """Return what azd asks for, or has asked for: what has neither a value nor a default.
+
+        ensureParameters in azure-dev/cli/azd/pkg/infra/provisioning/bicep/bicep_provider.go. The
+        answer to a secure parameter is hidden, and kept outside the project.
+        """
+        missing = {
+            name: parameter
+            for name, parameter in read(self._infra / "main.bicep").parameters.items()
+            if name not in given and parameter.default is None
+        }
+        for name, parameter in missing.items():
+            if name not in self.config:
+                if name not in self.answers or not parameter.secure:
+                    raise ValueError(f"azd asks for {name}")
+                self.config[name] = self.answers[name]
+        return {name: self.config[name] for name in missing}
+
+    def predeploy(self) -> None:
+        """Run the hook of azure.yaml; azd reads its environment again afterwards.
+
+        azure-dev/cli/azd/pkg/ext/hooks_runner.go; azure_models.py knows what the hook does.
+        """
+        for service, _ in self._services:
+            self.environment[f"SERVICE_{service.upper()}_TEMPLATE_HASH"] = ""
+
     def deploy(self, service: str) -> Process:
+        """Deploy one service."""
+        self.predeploy()
+        return self._deploy(service)
+
+    def _deploy(self, service: str) -> Process:
         """Build an image, then deploy infra/SERVICE.bicep with it.
 
         The revision-based strategy of
-        https://learn.microsoft.com/azure/developer/azure-developer-cli/container-apps-workflows
+        https://learn.microsoft.com/azure/developer/azure-developer-cli/container-apps-workflows,
+        and shouldUseDirectRevisionAPI in
+        azure-dev/cli/azd/pkg/project/service_target_containerapp.go: if this file, and no other,
+        is as it was when azd last tried, only the image is exchanged.
         """
         registry = self.environment["AZURE_CONTAINER_REGISTRY_ENDPOINT"]
         image = f"{registry}/project/{service}-production:azd-deploy-1"
         self.environment[f"SERVICE_{service.upper()}_IMAGE_NAME"] = image
-        self._deploy_file(service)
-        type_, model = PROCESS_MODELS[service]
+        file = self._infra / f"{service}.bicep"
+        noted = f"SERVICE_{service.upper()}_TEMPLATE_HASH"
+        previous = self.environment.get(noted)
+        self.environment[noted] = hashlib.sha256(file.read_bytes()).hexdigest()
+        if self.environment[noted] == previous:
+            self._exchange_image(service, image)
+        else:
+            self._deploy_file(service, self.parameters(file.with_suffix(".parameters.json")))
+        process = PROCESS_MODELS[service][1].model_validate(self._resource(service).body)
+        self._check_rights(process)
+        return process
+
+    def _resource(self, service: str) -> Deployed:
         found = [
             resource
-            for resource in self.cloud.of_type(type_)
+            for resource in self.cloud.of_type(PROCESS_MODELS[service][0])
             if resource.body.get("tags") == {"azd-service-name": service}
         ]
         if len(found) != 1:
             raise ValueError(f"azd finds {len(found)} resources with the tag of {service}")
-        process = model.model_validate(found[0].body)
-        self._check_rights(process)
-        return process
+        return found[0]
 
-    def _deploy_file(self, name: str) -> dict[str, Any]:
+    def _exchange_image(self, service: str, image: str) -> None:
+        resource = self._resource(service)
+        body = copy.deepcopy(dict(resource.body))
+        body["properties"]["template"]["containers"][0]["image"] = image
+        self.cloud.resources[resource.type, resource.name] = replace(resource, body=body)
+
+    def _deploy_file(self, name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         bicep_rules.check(self._infra / f"{name}.bicep")
-        parameters = self.parameters(self._infra / f"{name}.parameters.json")
         return deploy(self._infra / f"{name}.bicep", parameters, self.cloud)
 
     def parameters(self, path: Path) -> dict[str, Any]:
@@ -217,15 +276,26 @@ class Azd:
 
         `${NAME}` becomes a value of the environment, or nothing; then
         `$(secretOrRandomPassword VAULT NAME)` becomes the secret, or, if there is no such vault or
-        secret, a new password (azure-dev/cli/azd/pkg/infra/provisioning/bicep/bicep_provider.go).
+        secret, a new password. azd does so in the JSON text and escapes nothing. In the file of
+        main.bicep, what is empty for want of a value counts as not given (loadParameters in
+        azure-dev/cli/azd/pkg/infra/provisioning/bicep/bicep_provider.go).
+
+        Raises:
+            ValueError: The file is none after the substitutions.
         """
-        text = path.read_text("utf-8")
-        text = re.sub(r"\$\{(\w+)\}", lambda found: self.environment.get(found[1], ""), text)
-        text = re.sub(r"\$\(secretOrRandomPassword([-\w\s]*)\)", self._secret_or_random, text)
-        if re.search(r"\$[({]", text):
-            raise ValueError(f"{path.name}: azd leaves a $ as it is")
-        parsed = ParameterFile.model_validate(json.loads(text))
-        return {name: parameter.value for name, parameter in parsed.parameters.items()}
+        parsed = ParameterFile.model_validate(json.loads(path.read_text("utf-8")))
+        values: dict[str, Any] = {}
+        for name, parameter in parsed.parameters.items():
+            text = json.dumps(parameter.value)
+            unset = set(re.findall(r"\$\{(\w+)\}", text)) - set(self.environment)
+            text = re.sub(r"\$\{(\w+)\}", lambda found: self.environment.get(found[1], ""), text)
+            text = re.sub(r"\$\(secretOrRandomPassword([-\w\s]*)\)", self._secret_or_random, text)
+            if re.search(r"\$[({]", text):
+                raise ValueError(f"{path.name}: azd leaves a $ as it is")
+            value = json.loads(text)
+            if value or not unset or path.name != "main.parameters.json":
+                values[name] = value
+        return values
 
     def _secret_or_random(self, found: re.Match[str]) -> str:
         arguments = found[1].split()
@@ -336,19 +406,6 @@ def _netloc(netloc: str, address: str) -> str:
     return f"{netloc.rpartition('@')[0]}@{address}"
 
 
-def operator_values(values: Mapping[str, str]) -> dict[str, str]:
-    """Return what the operator gives azd, as docs/deploy.md says.
-
-    Args:
-        values: by variable of the application.
-    """
-    names = ("EMAIL_HOST", "EMAIL_HOST_USER", "EMAIL_HOST_PASSWORD", "ALERT_RECIPIENTS")
-    return {
-        **{name: values[name] for name in names},
-        "CUSTOM_DOMAIN": values["ALLOWED_HOSTS"],
-    }
-
-
 def probes(process: Process) -> tuple[Probe, ...]:
     """Return the probes of a process as the platform sends them: to its address, by plain HTTP."""
     if not isinstance(process.container, WebContainer):
@@ -364,7 +421,7 @@ def components(project: Path, surroundings: SurroundingServers) -> list[Componen
         project: folder of the baked project.
         surroundings: the servers in the place of Azure's, and what the operator enters.
     """
-    azd = Azd(project, operator_values(surroundings.values))
+    azd = Azd(project, surroundings.values)
     processes = azd.up()
     local = local_urls(azd, surroundings)
     found = []

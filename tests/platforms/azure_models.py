@@ -47,6 +47,24 @@ class ReleaseHooks(Strict):
     postdeploy: Hook
 
 
+class DeployHook(Strict):
+    """What makes azd deploy the whole file of each service, even if only another file changed."""
+
+    shell: Literal["sh"]
+    run: Literal[
+        "set -e\n"
+        "for service in RELEASE WEB WORKER BEAT; do\n"
+        '  azd env set "SERVICE_${service}_TEMPLATE_HASH" ""\n'
+        "done\n"
+    ]
+
+
+class ProjectHooks(Strict):
+    """What runs before the services are deployed."""
+
+    predeploy: DeployHook
+
+
 class Service(Strict):
     """A process that azd deploys."""
 
@@ -88,6 +106,7 @@ class AzureYaml(Strict):
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][-a-z0-9]*[a-z0-9]$", max_length=64)]
     required_versions: RequiredVersions
+    hooks: ProjectHooks
     services: Services
 
 
@@ -496,9 +515,16 @@ class Part(BaseModel):
 
 
 class PostgresStorage(Part):
-    """Grows before it is full."""
+    """Has the size in the file: had it grown by itself, the file would ask for less, and fail.
 
-    auto_grow: Literal["Enabled"]
+    The sizes are those of https://learn.microsoft.com/azure/postgresql/flexible-server/concepts-storage
+    """
+
+    storage_size_gb: Annotated[
+        Literal[32, 64, 128, 256, 512, 1024, 2048, 4095, 4096, 8192, 16384, 32767],
+        Field(alias="storageSizeGB"),
+    ]
+    auto_grow: Literal["Disabled"]
 
 
 class PostgresBackup(Part):

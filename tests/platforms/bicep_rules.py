@@ -1,4 +1,8 @@
-"""The rules of the Bicep compiler and its linter that the template's files are held to."""
+"""Checks of our own: names, functions, parameters, modules and secrets of the template's files.
+
+Each is a mistake that the Bicep compiler or its linter would refuse too. They are not the compiler,
+which has not seen these files.
+"""
 
 import re
 from collections.abc import Iterator

@@ -1,5 +1,6 @@
 // What `azd provision` makes: everything but the four processes, which `azd deploy` makes.
-// The values of the parameters come from the azd environment; see main.parameters.json.
+// The values of the parameters come from the azd environment; see main.parameters.json. azd asks for
+// the one that is not there, emailHostPassword, and keeps it outside this folder.
 
 targetScope = 'subscription'
 

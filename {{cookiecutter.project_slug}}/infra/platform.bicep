@@ -133,8 +133,9 @@ resource postgres 'Microsoft.DBforPostgreSQL/flexibleServers@2025-08-01' = {
     administratorLogin: 'django'
     administratorLoginPassword: databasePassword
     storage: {
+      // Storage can't shrink: if it grew by itself, the next provision would ask for less and fail.
       storageSizeGB: 32
-      autoGrow: 'Enabled'
+      autoGrow: 'Disabled'
     }
     backup: {
       backupRetentionDays: 14
