@@ -139,16 +139,16 @@ def test_the_password_of_the_mail_server_is_asked_for_once_and_may_hold_anything
     azd.provision()
     assert azd.secrets()["email-host-password"] == password
     azd.config.clear()  # azd env config unset infra.parameters.emailHostPassword
-    with pytest.raises(ValueError, match="azd asks for emailHostPassword"):
+    with pytest.raises(ValueError, match="azd asks for emailHost"):
         azd.provision()
-    azd.answers = {"emailHostPassword": "another"}
+    azd.answers = {"emailHostUser": "mailer", "emailHostPassword": "another"}
     azd.provision()
     assert azd.secrets()["email-host-password"] == "another"
 
 
 def test_a_quote_in_another_value_breaks_the_parameter_file(project: Path) -> None:
     azd = azd_of(project)
-    azd.environment["EMAIL_HOST_USER"] = 'mail"er'
+    azd.environment["EMAIL_HOST"] = 'mail"er'
     with pytest.raises(json.JSONDecodeError):
         azd.provision()
 
@@ -548,7 +548,7 @@ def test_blocks_of_the_page_can_be_pasted(bake: Bake) -> None:
         before = block.rstrip("\n").rpartition("\n")[0]
         asks = r"\bread |createsuperuser|--follow|^az login|^azd (auth login|up|provision)"
         found = re.search(asks, before, re.MULTILINE)
-        # Only the mail server's password is asked for, and only if azd has none.
+        # Only the keys of the e-mail are asked for, and only if azd has none.
         assert not found or (found[0] == "azd provision" and "emailHostPassword" not in block), (
             block
         )

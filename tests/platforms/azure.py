@@ -123,6 +123,12 @@ def random_password() -> str:
     return "".join(characters)
 
 
+def parameter_of(name: str) -> str:
+    """Return the Bicep parameter for a variable: `emailHost` for `EMAIL_HOST`."""
+    first, *rest = name.lower().split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
 class Azd:
     """`azd` in a project, in an environment of its own, with a cloud of its own.
 
@@ -147,12 +153,17 @@ class Azd:
             "AZURE_ENV_NAME": "production",
             "AZURE_LOCATION": "westeurope",
             "AZURE_PRINCIPAL_ID": str(uuid.uuid4()),
-            **{name: values[name] for name in ("EMAIL_HOST", "EMAIL_HOST_USER")},
-            "ALERT_RECIPIENTS": values["ALERT_RECIPIENTS"],
+            **{name: value for name, value in values.items() if name in self._set_by_hand(project)},
             "CUSTOM_DOMAIN": values["ALLOWED_HOSTS"],
         }
-        self.answers = {"emailHostPassword": values["EMAIL_HOST_PASSWORD"]}
+        self.answers = {parameter_of(name): value for name, value in values.items()}
         self.config: dict[str, str] = {}
+
+    @staticmethod
+    def _set_by_hand(project: Path) -> set[str]:
+        """Return the variables that the parameters take from the azd environment."""
+        parameters = (project / "infra" / "main.parameters.json").read_text("utf-8")
+        return set(re.findall(r'"\$\{(\w+)\}"', parameters))
 
     def up(self) -> dict[str, Process]:
         """Provision, then deploy the services in the order of `uses`.

@@ -1,6 +1,9 @@
+{%- macro parameter(name) -%}
+{{ name.split("_")[0]|lower }}{{ name.split("_")[1:]|map("capitalize")|join }}
+{%- endmacro -%}
 // What `azd provision` makes: everything but the four processes, which `azd deploy` makes.
 // The values of the parameters come from the azd environment; see main.parameters.json. azd asks for
-// the one that is not there, emailHostPassword, and keeps it outside this folder.
+// those that are not there, the keys of the e-mail, and keeps them outside this folder.
 
 targetScope = 'subscription'
 
@@ -36,19 +39,19 @@ param secretKeyPadding string = newGuid()
 
 @description('The host name that visitors use besides the platform\'s own.')
 param customDomain string = ''
+{%- if cookiecutter.__email_public %}
 
 @minLength(1)
-@description('The server that sends e-mail.')
-param emailHost string
-
-@minLength(1)
-@description('The login of that server.')
-param emailHostUser string
+@description('What {{ cookiecutter.__email_name }} needs to know: {{ cookiecutter.__email_public }}.')
+param {{ parameter(cookiecutter.__email_public) }} string
+{%- endif %}
+{%- for name in cookiecutter.__email_entered.split() %}
 
 @secure()
 @minLength(1)
-@description('The password of that login.')
-param emailHostPassword string
+@description('What opens the way to {{ cookiecutter.__email_name }}: {{ name }}.')
+param {{ parameter(name) }} string
+{%- endfor %}
 
 @minLength(1)
 @description('Who hears of tasks that failed for good, separated by commas.')
@@ -73,9 +76,12 @@ module platform 'platform.bicep' = {
     // Django wants 50 characters. Once the key is in the vault, it stays as it is.
     secretKey: length(secretKey) < 50 ? '${secretKey}${secretKeyPadding}' : secretKey
     customDomain: customDomain
-    emailHost: emailHost
-    emailHostUser: emailHostUser
-    emailHostPassword: emailHostPassword
+{%- if cookiecutter.__email_public %}
+    {{ parameter(cookiecutter.__email_public) }}: {{ parameter(cookiecutter.__email_public) }}
+{%- endif %}
+{%- for name in cookiecutter.__email_entered.split() %}
+    {{ parameter(name) }}: {{ parameter(name) }}
+{%- endfor %}
     alertRecipients: alertRecipients
   }
 }

@@ -1,3 +1,6 @@
+{%- macro parameter(name) -%}
+{{ name.split("_")[0]|lower }}{{ name.split("_")[1:]|map("capitalize")|join }}
+{%- endmacro -%}
 // Logs, image registry, key vault, PostgreSQL, Redis, and the room that the processes run in.
 
 param location string
@@ -8,10 +11,13 @@ param databasePassword string
 @secure()
 param secretKey string
 param customDomain string
-param emailHost string
-param emailHostUser string
+{%- if cookiecutter.__email_public %}
+param {{ parameter(cookiecutter.__email_public) }} string
+{%- endif %}
+{%- for name in cookiecutter.__email_entered.split() %}
 @secure()
-param emailHostPassword string
+param {{ parameter(name) }} string
+{%- endfor %}
 param alertRecipients string
 
 // These names are unique in all of Azure.
@@ -218,9 +224,12 @@ module secrets 'secrets.bicep' = {
       ALLOWED_HOSTS: empty(customDomain) ? webHost : '${webHost},${customDomain}'
       DATABASE_PASSWORD: databasePassword
       DATABASE_URL: 'postgres://django:${uriComponent(databasePassword)}@${postgres.properties.fullyQualifiedDomainName}:5432/${database.name}?${tls}'
-      EMAIL_HOST: emailHost
-      EMAIL_HOST_PASSWORD: emailHostPassword
-      EMAIL_HOST_USER: emailHostUser
+{%- if cookiecutter.__email_public %}
+      {{ cookiecutter.__email_public }}: {{ parameter(cookiecutter.__email_public) }}
+{%- endif %}
+{%- for name in cookiecutter.__email_entered.split() %}
+      {{ name }}: {{ parameter(name) }}
+{%- endfor %}
       REDIS_PASSWORD: redisPassword
       REDIS_URL: 'rediss://:${uriComponent(redisPassword)}@${redis.properties.hostName}:10000/0'
       SECRET_KEY: secretKey

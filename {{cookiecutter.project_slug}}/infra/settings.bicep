@@ -5,9 +5,12 @@ var variables = [
   'ALERT_RECIPIENTS'
   'ALLOWED_HOSTS'
   'DATABASE_URL'
-  'EMAIL_HOST'
-  'EMAIL_HOST_PASSWORD'
-  'EMAIL_HOST_USER'
+{%- if cookiecutter.__email_public %}
+  '{{ cookiecutter.__email_public }}'
+{%- endif %}
+{%- for name in cookiecutter.__email_entered.split() %}
+  '{{ name }}'
+{%- endfor %}
   'REDIS_URL'
   'SECRET_KEY'
 ]
