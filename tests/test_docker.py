@@ -5,15 +5,16 @@ import os
 import re
 import secrets
 import shutil
+import ssl
 import stat
 import subprocess
-import textwrap
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
+from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +23,35 @@ import yaml
 
 from tests.baking import choices
 from tests.conftest import Bake
-from tests.processes import add_lock_file, http_get, json_objects, wait_until
-from tests.production import PROXY_HEADERS, prepare, production_environment
+from tests.platforms import compose
+from tests.processes import Response, add_lock_file, http_get, json_objects, wait_until
+from tests.production import prepare, production_environment
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("docker")]
 
 APPLICATION = ("web", "worker", "beat")
+SERVICES = ("caddy", "postgres", "broker", "backup", *APPLICATION)
 # What a container has besides the image when it is run by the production file.
 LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--init")
-THROUGH_PROXY: dict[str, Any] = {
-    "host": "example.com",
-    "headers": PROXY_HEADERS,
-}
-
-# Any free port of this machine, because another server may use that of the file.
+# Any free ports of this machine, because other servers may use those of the files.
 FREE_PORT = """
 services:
   web:
     ports: !override
       - 127.0.0.1::8000
+"""
+FREE_PORTS = """
+services:
+  caddy:
+    ports: !override
+      - 127.0.0.1::80
+      - 127.0.0.1::443
+"""
+# Where the image caddy:2 is not the public one, which is based on Alpine, it may lack a program.
+WGET = r"""#!/bin/bash
+exec 3<>/dev/tcp/127.0.0.1/8080
+printf 'GET / HTTP/1.0\r\nHost: 127.0.0.1:8080\r\n\r\n' >&3
+head -n 1 <&3 | grep -q ' 200 '
 """
 
 
@@ -89,7 +100,7 @@ def images_named(project: Path) -> set[str]:
     """Return the images that Dockerfile and production file start from."""
     dockerfile = (project / "Dockerfile").read_text("utf-8")
     services = yaml.safe_load((project / "compose.production.yml").read_text("utf-8"))["services"]
-    ready_made = {service["image"] for service in services.values() if "build" not in service}
+    ready_made = {service["image"] for service in services.values()} - {project.name}
     return ready_made | set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE))
 
 
@@ -159,11 +170,18 @@ def project(
 def server(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project as it lies on a server, with the secrets that its page has made."""
     server = Path(shutil.copytree(project, tmp_path_factory.mktemp("server") / project.name))
-    page = (server / "docs" / "deploy.md").read_text("utf-8")
-    blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
-    _, compose_variables, application_variables, *_ = map(textwrap.dedent, blocks)
-    for block in (compose_variables, application_variables):
-        subprocess.run(["sh", "-euc", block], cwd=server, check=True)
+    compose.write_variables(server, server, DOMAIN="localhost")
+    variables = (server / ".env").read_text("utf-8")
+    free_ports = server.parent / "free_ports.yml"
+    free_ports.write_text(FREE_PORTS, encoding="utf-8")
+    if docker("run", "--rm", "caddy:2", "sh", "-c", "command -v wget").returncode != 0:
+        (server.parent / "wget").write_text(WGET, encoding="utf-8")
+        (server.parent / "wget").chmod(0o755)
+        mount = f"    volumes:\n      - {server.parent}/wget:/usr/local/bin/wget:ro\n"
+        free_ports.write_text(FREE_PORTS + mount, encoding="utf-8")
+    (server / ".env").write_text(
+        variables.replace(f"={compose.FILE}\n", f"={compose.FILE}:{free_ports}\n"), encoding="utf-8"
+    )
     (server / ".git").mkdir()
     (server / ".git" / "HEAD").write_text("ref: refs/heads/main\n", encoding="utf-8")
     (server / "apps" / "__pycache__").mkdir(exist_ok=True)
@@ -257,9 +275,6 @@ def test_the_image_alone_serves_from_a_file_system_that_it_cannot_change(image: 
 def test_a_change_of_code_installs_no_dependency_again(
     project: Path, image: str, images: Images, tmp_path: Path
 ) -> None:
-    # Once more, because Compose builds the image of its four services at the same time: of several
-    # equal steps the builder takes the newest, and that may have nothing built on it yet.
-    assert images.build(project, f"{image}:unchanged").returncode == 0
     changed = Path(shutil.copytree(project, tmp_path / "changed"))
     with (changed / "templates" / "home.html").open("a", encoding="utf-8") as page:
         page.write("<!-- changed -->\n")
@@ -295,21 +310,54 @@ def test_an_image_with_a_broken_reference_is_not_built(
 
 @dataclass
 class Deployment:
-    """The containers of one Compose file."""
+    """The containers of one project, whose files are those of COMPOSE_FILE unless it names some."""
 
     folder: Path
-    file: str
     name: str
+    files: tuple[str, ...] = ()
 
     def compose(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a Compose command and return it, whatever its exit code; see `docker`."""
-        override = self.folder.parent / "free_port.yml"
-        override.write_text(FREE_PORT, encoding="utf-8")
-        files = ("--file", self.file, "--file", str(override))
+        files = [part for file in self.files for part in ("--file", file)]
         return docker(
             *("compose", "--project-name", self.name, *files, *arguments),
             folder=self.folder,
             timeout=timeout,
+        )
+
+    def page(self, part: str, **placeholders: str) -> str:
+        """Return what a block of docs/deploy.md prints; its exit code is 0.
+
+        Args:
+            part: a text that no other block holds.
+            placeholders: what the page leaves to the operator -> what stands there.
+        """
+        result = self.try_page(part, **placeholders)
+        assert result.returncode == 0, "\n".join([result.stderr, *self.log()])
+        return result.stdout
+
+    def try_page(
+        self, part: str, before: str = "", **placeholders: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a block of docs/deploy.md after the one that defines `put`; see `page`.
+
+        Args:
+            part: a text that no other block holds.
+            before: commands of the test.
+            placeholders: what the page leaves to the operator -> what stands there.
+        """
+        block = compose.page_block(self.folder, part)
+        for name, value in placeholders.items():
+            block = re.sub(rf"\b{name}\b", value, block)
+        return subprocess.run(
+            ["sh", "-euc", compose.page_block(self.folder, "put() {") + before + block],
+            cwd=self.folder,
+            env=engine_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=250,
+            check=False,
         )
 
     def up(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -334,21 +382,32 @@ class Deployment:
         options = ("--no-log-prefix", "--no-color")
         return self.compose("logs", *options, *services).stdout.splitlines()
 
-    def url(self) -> str:
-        """Return the address of the web process, without a slash at the end."""
-        return "http://" + self.compose("port", "web", "8000").stdout.strip()
+    def address(self, service: str, port: int) -> str:
+        """Return `host:port` at which this machine reaches a service's port."""
+        return self.compose("port", service, str(port)).stdout.strip()
+
+    def visit(self, path: str) -> Response:
+        """Get a page as a visitor does, by HTTPS and through Caddy."""
+        authority = self.run("caddy", "cat", "/data/caddy/pki/authorities/local/root.crt")
+        port = int(self.address("caddy", 443).rpartition(":")[2])
+        context = ssl.create_default_context(cadata=authority)
+        with closing(HTTPSConnection("localhost", port, timeout=30, context=context)) as connection:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            headers = {name.lower(): value for name, value in answer.getheaders()}
+            return Response(answer.status, headers, answer.read())
 
 
 @contextmanager
-def deployment(folder: Path, file: str, name: str) -> Iterator[Deployment]:
+def deployment(folder: Path, name: str, *files: str) -> Iterator[Deployment]:
     """Yield a deployment that is taken down at the end, data included.
 
     Args:
         folder: the project.
-        file: the Compose file in it.
         name: Compose's project name.
+        files: the Compose files; those of COMPOSE_FILE if none is given.
     """
-    deployment = Deployment(folder, file, name)
+    deployment = Deployment(folder, name, files)
     try:
         yield deployment
     finally:
@@ -358,9 +417,12 @@ def deployment(folder: Path, file: str, name: str) -> Iterator[Deployment]:
 @pytest.fixture(scope="module")
 def site(server: Path, image: str) -> Iterator[Deployment]:
     """The production file, with every service up."""
-    with deployment(server, "compose.production.yml", server.name) as site:
+    with deployment(server, server.name) as site:
         up = site.up("--build")
         assert up.returncode == 0, "\n".join([up.stderr, *site.log()])
+        # Built once, although many services run it.
+        assert up.stdout.count("Successfully tagged ") <= 1
+        check_release(site)
         yield site
 
 
@@ -369,7 +431,8 @@ def moment(container: dict[str, Any], state: str) -> datetime:
     return datetime.fromisoformat(container["State"][state])
 
 
-def test_the_release_ran_once_and_before_the_rest(site: Deployment) -> None:
+def check_release(site: Deployment) -> None:
+    """Assert that the release ran once and before the rest; later tests run it again."""
     release = site.container("release")
     assert release["State"]["ExitCode"] == 0
     assert [line.startswith("Released ") for line in site.log("release")].count(True) == 1
@@ -377,13 +440,33 @@ def test_the_release_ran_once_and_before_the_rest(site: Deployment) -> None:
         assert moment(release, "FinishedAt") < moment(site.container(service), "StartedAt")
 
 
-def test_every_process_is_healthy_and_confined(site: Deployment) -> None:
-    for service in APPLICATION:
-        container = site.container(service)
-        assert container["State"]["Health"]["Status"] == "healthy"
-        assert container["HostConfig"]["ReadonlyRootfs"] is True
-        assert container["HostConfig"]["CapDrop"] == ["ALL"]
-        assert "no-new-privileges:true" in container["HostConfig"]["SecurityOpt"]
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_service_is_healthy_and_confined(site: Deployment, service: str) -> None:
+    container = site.container(service)
+    limits = container["HostConfig"]
+    assert container["State"]["Health"]["Status"] == "healthy"
+    assert limits["ReadonlyRootfs"] is True
+    assert limits["CapDrop"] == ["ALL"]
+    assert "no-new-privileges:true" in limits["SecurityOpt"]
+    assert limits["Memory"] > 0 and limits["PidsLimit"] > 0
+    assert limits["LogConfig"]["Config"]["max-size"] == "10m"
+    assert (limits["PortBindings"] != {}) == (service == "caddy"), "the world can reach it"
+
+
+def test_the_main_process_of_a_server_has_no_rights(site: Deployment) -> None:
+    for service in ("postgres", "broker", "web"):
+        status = site.run(service, "cat", "/proc/1/status")
+        assert not re.search(r"^Uid:.*\b0\b", status, re.MULTILINE), service
+        assert "CapEff:\t0000000000000000" in status, service
+
+
+def test_the_broker_keeps_everything_and_lets_nobody_in(site: Deployment) -> None:
+    wanted = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction"}
+    for name, value in {**wanted, "maxmemory": str(256 * 1024**2)}.items():
+        assert site.run("broker", "valkey-cli", "config", "get", name).split() == [name, value]
+    # The variables of the service hold the password.
+    stranger = ("env", "-u", "VALKEYCLI_AUTH", "-u", "REDISCLI_AUTH", "valkey-cli", "ping")
+    assert "NOAUTH" in site.run("broker", *stranger)
 
 
 @pytest.mark.parametrize("service", APPLICATION)
@@ -392,13 +475,18 @@ def test_doctor_finds_nothing(site: Deployment, service: str) -> None:
 
 
 def test_the_site_is_served_with_its_static_files(site: Deployment) -> None:
-    url = site.url()
-    assert http_get(f"{url}/ready/").status == 200
-    page = http_get(f"{url}/", **THROUGH_PROXY)
+    assert site.visit("/ready/").status == 200
+    page = site.visit("/")
     assert page.status == 200
+    assert "strict-transport-security" in page.headers
     style = re.search(r'rel="stylesheet" href="([^"]+)"', page.text)
     assert style
-    assert "immutable" in http_get(url + style[1], **THROUGH_PROXY).headers["cache-control"]
+    assert "immutable" in site.visit(style[1]).headers["cache-control"]
+
+
+def test_http_is_sent_to_https(site: Deployment) -> None:
+    plain = http_get(f"http://{site.address('caddy', 80)}/a/?b=c", host="localhost")
+    assert (plain.status, plain.headers["location"]) == (308, "https://localhost/a/?b=c")
 
 
 def test_a_worker_told_to_stop_puts_its_task_back_within_its_grace_period(
@@ -412,7 +500,8 @@ def test_a_worker_told_to_stop_puts_its_task_back_within_its_grace_period(
     assert site.compose("stop", "worker").returncode == 0
     assert time.monotonic() - started < worker["Config"]["StopTimeout"]
     assert site.container("worker")["State"]["ExitCode"] != 137, "it had to be killed"
-    assert site.run("broker", "valkey-cli", "llen", "default").strip() == "1"
+    waiting = site.run("broker", "valkey-cli", "lrange", "default", "0", "-1")
+    assert waiting.count('"task": "apps.trial.tasks.sleep"') == 1, waiting
     docker("start", worker["Id"])
     wait_until(lambda: received(site) == 2, 30, "the next worker to receive the task")
 
@@ -432,13 +521,99 @@ def test_every_line_of_a_log_is_json_to_the_end(site: Deployment, service: str) 
     docker("start", container["Id"])
 
 
+def count(site: Deployment, service: str) -> int:
+    """Return how many healthy containers a service has."""
+    containers = site.compose("ps", "--quiet", service).stdout.split()
+    for container in containers:
+        state = docker("inspect", "--format", "{{.State.Health.Status}}", container).stdout
+        assert state.strip() == "healthy"
+    return len(containers)
+
+
+@pytest.mark.parametrize("project", ["code"], indirect=True)
+def test_the_worker_is_scaled_by_the_page(site: Deployment) -> None:
+    site.page("put .env WORKERS 3")
+    assert count(site, "worker") == 3
+    site.page("put .env QUEUE_WORKERS 1")
+    assert count(site, "worker") == 0
+    for queue in ("default", "notifications", "maintenance"):
+        assert count(site, f"worker-{queue}") == 1
+    # Its task is for the queue `maintenance`.
+    assert "ok       round trip" in site.run("web", "python", "manage.py", "doctor")
+    variables = re.sub("(QUEUE_)?WORKERS=.*\n", "", (site.folder / ".env").read_text("utf-8"))
+    (site.folder / ".env").write_text(variables, encoding="utf-8")
+    assert site.up("--scale", "worker=2").returncode == 0
+    assert (count(site, "worker"), count(site, "worker-default")) == (2, 0)
+    assert site.up().returncode == 0
+    assert count(site, "worker") == 1
+
+
+@pytest.mark.parametrize("project", ["code"], indirect=True)
+@pytest.mark.parametrize("name", ["SECRET_KEY_FALLBACKS", "POSTGRES_PASSWORD", "BROKER_PASSWORD"])
+def test_a_secret_is_rotated_by_the_page(site: Deployment, name: str) -> None:
+    before = [(site.folder / file).read_text("utf-8") for file in (".env", "app.env")]
+    output = site.page(f" {name} ")
+    after = [(site.folder / file).read_text("utf-8") for file in (".env", "app.env")]
+    assert before != after
+    secrets = re.findall("[0-9a-f]{64}", "".join(after))
+    assert not any(secret in output for secret in secrets)
+    for service in APPLICATION:
+        site.run(service, "python", "manage.py", "doctor", "--wait", "20")
+    assert site.run("backup", "sh", "/deploy/backup.sh", "now")
+
+
+@pytest.mark.parametrize("project", ["code"], indirect=True)
+def test_a_deployment_by_the_page_ends_with_a_release_that_fails(site: Deployment) -> None:
+    before = site.container("web")["Id"]
+    # There is no repository to pull from; the output tells how far the commands came.
+    git = "git() { echo pulled; }; "
+    variables = (site.folder / "app.env").read_text("utf-8")
+    (site.folder / "app.env").write_text(f"{variables}ALLOWED_HOSTS=*\n", encoding="utf-8")
+    failed = site.try_page("git pull", git)
+    (site.folder / "app.env").write_text(variables, encoding="utf-8")
+    assert failed.returncode != 0
+    assert "pulled\nbackup: wrote " in failed.stdout
+    assert "ALLOWED_HOSTS holds *" in failed.stdout + failed.stderr
+    assert site.container("web")["Id"] == before
+    assert site.visit("/ready/").status == 200
+
+    done = site.try_page("git pull", git)
+    assert done.returncode == 0, done.stderr
+    assert site.visit("/ready/").status == 200
+
+
+@pytest.mark.parametrize("project", ["code"], indirect=True)
+def test_a_backup_is_restored_by_the_page(site: Deployment) -> None:
+    def accounts() -> str:
+        """Return how many accounts there are."""
+        code = "from apps.accounts.models import User; print('accounts:', User.objects.count())"
+        output = site.run("web", "python", "manage.py", "shell", "--command", code)
+        found = re.search(r"accounts: (\d+)", output)
+        assert found
+        return found[1]
+
+    before = accounts()
+    made = site.run("backup", "sh", "/deploy/backup.sh", "now")
+    name = re.search(r"wrote /backups/(\S+\.dump)", made)
+    assert name
+    create = "from apps.accounts.models import User; User.objects.create(email='a@example.com')"
+    site.run("web", "python", "manage.py", "shell", "--command", create)
+    assert accounts() != before
+    refused = site.compose("exec", "-T", "backup", "sh", "/deploy/restore.sh")
+    assert refused.returncode == 1
+    assert "are open; stop what uses it" in refused.stderr
+    site.page("restore.sh FILE &&\ndocker compose up --detach", FILE=name[1])
+    assert accounts() == before
+    assert "ok       migrations" in site.run("web", "python", "manage.py", "doctor", "--wait", "20")
+
+
 def test_a_release_that_fails_lets_nothing_start(server: Path, image: str, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(server, tmp_path / "failing"))
     variables = (folder / "app.env").read_text("utf-8")
     (folder / "app.env").write_text(
         re.sub("SECRET_KEY=.*", "SECRET_KEY=short", variables), encoding="utf-8"
     )
-    with deployment(folder, "compose.production.yml", f"{server.name}_failing") as failing:
+    with deployment(folder, f"{server.name}_failing") as failing:
         assert failing.up().returncode != 0
         assert failing.container("release")["State"]["ExitCode"] != 0
         assert any("SECRET_KEY" in line for line in failing.log("release"))
@@ -451,7 +626,7 @@ def test_the_production_file_wants_its_passwords(
     server: Path, variable: str, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(server, tmp_path / "incomplete"))
-    complete = Deployment(folder, "compose.production.yml", server.name)
+    complete = Deployment(folder, server.name)
     assert complete.compose("config", "--quiet").returncode == 0
     for blank in (f"{variable}=", ""):
         lines = (server / ".env").read_text("utf-8").splitlines()
@@ -466,13 +641,16 @@ def test_the_development_file_runs_the_code_of_the_folder(
     project: Path, images: Images, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(project, tmp_path / "development"))
-    with deployment(folder, "compose.yml", f"{project.name}-development") as development:
+    override = tmp_path / "free_port.yml"
+    override.write_text(FREE_PORT, encoding="utf-8")
+    files = ("compose.yml", str(override))
+    with deployment(folder, f"{project.name}-development", *files) as development:
         assert development.compose("config", "--quiet").returncode == 0
         images.tags.add(f"{project.name}:development")
         # Mailpit's image is not asked for: nothing here sends an e-mail.
         up = development.up("--build", *APPLICATION)
         assert up.returncode == 0, "\n".join([up.stderr, *development.log()])
-        url = development.url()
+        url = "http://" + development.address("web", 8000)
         wait_until(lambda: answers(f"{url}/ready/"), 30, "/ready/")
         page = folder / "templates" / "home.html"
         page.write_text(page.read_text("utf-8").replace("<h1>", "<h1>Changed "), encoding="utf-8")
