@@ -421,7 +421,9 @@ def write_variables(project: Path, folder: Path, **answers: str) -> None:
         folder: where the files go.
         answers: what the operator says besides, such as DOMAIN.
     """
-    blocks = [page_block(project, part) for part in ("\nEMAIL_HOST=smtp", "> .env)", "> app.env)")]
+    blocks = [
+        page_block(project, part) for part in ("\nALERT_RECIPIENTS=\n", "> .env)", "> app.env)")
+    ]
     blocks[1:1] = [f"{name}={shlex.quote(value)}" for name, value in answers.items()]
     command = ["sh", "-euc", "\n".join(blocks)]
     subprocess.run(command, cwd=folder, env={"PATH": SYSTEM_PATH}, check=True)
