@@ -28,6 +28,16 @@ TRACES = {
         "database": r"(?i)django.celery.beat|DatabaseScheduler|schedule_sync|ScheduleEntry",
         "code": r"CELERY_BEAT_SCHEDULE\b|BEAT_SCHEDULE_FILE|PersistentScheduler|as_celery",
     },
+    "email_provider": {
+        "smtp": r"EMAIL_HOST|smtplib|mailpit",
+        "sendgrid": r"(?i)sendgrid",
+        "ses": r"(?i)\bses\b|boto|aws_|amazon(?!'s metadata)",
+        "mailgun": r"(?i)mailgun",
+        "postmark": r"(?i)postmark",
+        "resend": r"(?i)\bresend\b",
+        "brevo": r"(?i)brevo",
+        "mailjet": r"(?i)mailjet",
+    },
     "hosting": {
         "compose": r"(?i)compose\.production|caddy|coolify|app\.env",
         "digitalocean": r"(?i)digital.?ocean|doctl|app platform|app\.yaml",

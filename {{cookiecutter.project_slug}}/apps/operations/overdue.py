@@ -151,7 +151,7 @@ def record_end(task: Task[..., Any], **_: Any) -> None:
 
 
 def _record(task: Task[..., Any], field: str) -> None:
-    # The entry's name is in the message's headers, here as in django-celery-beat.
+    # Beat puts the entry's name into the message's headers.
     name = (task.request.headers or {}).get("periodic_task_name")
     if not name:
         return

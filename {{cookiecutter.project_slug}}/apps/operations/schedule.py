@@ -33,7 +33,7 @@ class PeriodicTask:
 
     def as_celery(self) -> dict[str, Any]:
         """Return the entry as ``CELERY_BEAT_SCHEDULE`` wants it."""
-        # By this header a worker knows which entry it runs, here as in django-celery-beat.
+        # By this header a worker knows which entry it runs.
         options: dict[str, Any] = {"headers": {"periodic_task_name": self.name}}
         if self.queue:
             options["queue"] = self.queue
