@@ -24,7 +24,6 @@ RESTARTS = 3
 
 # What takes minutes or hours in a project, in seconds: file, its line, and the line for the tests.
 QUICK = (
-    ("apps/operations/failures.py", "GROUPING_TIME = 60", "GROUPING_TIME = 2"),
     ("apps/operations/programs.py", "DATABASE_PATIENCE = 30.0", "DATABASE_PATIENCE = 0.0"),
     ("apps/operations/watch.py", "FIRST_LOOK = 180.0", "FIRST_LOOK = 2.0"),
     ("apps/operations/watch.py", "INTERVAL = 60.0", "INTERVAL = 0.5"),
