@@ -1,7 +1,6 @@
 """The rules of tests/platforms/azure.py accept what the template emits, and nothing else."""
 
 import json
-import os
 import re
 import shutil
 import stat
@@ -25,12 +24,12 @@ from tests.platforms.azure_models import DEPLOY_TIMEOUT
 from tests.platforms.bicep import BicepError
 from tests.platforms.bicep_deployment import Cloud, deploy
 from tests.platforms.components import HTTPProbe
+from tests.platforms.schemas import schema
 from tests.servers.postgres import PostgresServer
 from tests.servers.postgres_tls import tls_postgres
 from tests.servers.tls import Authority
 
 SLUGS = ("a", "shop", "a__b", "a234567890_b234567890_c2345678_d__234567")
-SCHEMAS = os.environ.get("PLATFORM_SCHEMAS", "")
 DEPLOYED = ("main", "release", "web", "worker", "beat")
 VARIABLES = {
     "ALERT_RECIPIENTS",
@@ -413,28 +412,26 @@ def test_another_parser_finds_the_same_resources(project: Path) -> None:
         assert ours == theirs, path.name
 
 
-@pytest.mark.skipif(not SCHEMAS, reason="PLATFORM_SCHEMAS names no folder with JSON Schemas")
 def test_the_schemas_of_azure_accept_every_resource(project: Path) -> None:
-    schema = json.loads(Path(SCHEMAS, "azure-aca-resources.schema.json").read_text("utf-8"))
+    types = schema("azure-aca-resources.schema.json")
     azd = azd_of(project)
     azd.up()
     resources = [r for r in azd.cloud.resources.values() if "resourceGroups" not in r.type]
     assert len(resources) >= 20
     for resource in resources:
-        reference = schema["resources"][f"{resource.type}@{resource.version}"]
+        reference = types["resources"][f"{resource.type}@{resource.version}"]
         # The types say that processors are whole, and the platform's smallest share is a quarter.
         body = json.loads(re.sub(r'("cpu": )[0-9.]+', r"\g<1>1", json.dumps(resource.body)))
-        validator = jsonschema.Draft202012Validator({**reference, "$defs": schema["$defs"]})
+        validator = jsonschema.Draft202012Validator({**reference, "$defs": types["$defs"]})
         problems = [error.message for error in validator.iter_errors(body)]
         assert problems == [], f"{resource.type} {resource.name}"
 
 
-@pytest.mark.skipif(not SCHEMAS, reason="PLATFORM_SCHEMAS names no folder with JSON Schemas")
 def test_the_schema_of_azd_accepts_azure_yaml(bake: Bake) -> None:
-    schema = json.loads(Path(SCHEMAS, "azure-yaml-v1.0.schema.json").read_text("utf-8"))
+    azd = schema("azure-yaml-v1.0.schema.json")
     for slug in SLUGS:
         project = bake(hosting="azure", project_slug=slug)
-        jsonschema.validate(yaml.safe_load((project / "azure.yaml").read_text("utf-8")), schema)
+        jsonschema.validate(yaml.safe_load((project / "azure.yaml").read_text("utf-8")), azd)
 
 
 # infra/release.sh, with an az that answers as it is told

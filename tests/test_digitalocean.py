@@ -1,8 +1,6 @@
 """The rules of tests/platforms/digitalocean.py accept what the template emits, and no more."""
 
 import copy
-import json
-import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -19,6 +17,7 @@ from tests.baking import choices
 from tests.conftest import Bake
 from tests.platforms import digitalocean
 from tests.platforms.components import HTTPProbe
+from tests.platforms.schemas import schema
 from tests.platforms.surroundings import Surroundings
 from tests.processes import Stack, python_environment
 from tests.production import HOST, SECRET_KEY, production_environment
@@ -35,7 +34,6 @@ APP_NAMES = {
     "a__b": "a--b",
     SLUG_OF_40: "a123456789-b123456789-c12345678",
 }
-SCHEMAS = os.environ.get("PLATFORM_SCHEMAS", "")
 
 Change = Callable[[Any], object]
 
@@ -109,13 +107,12 @@ def test_the_source_is_where_ci_is(bake: Bake, ci: str) -> None:
         assert (part.gitlab is not None) == (ci == "gitlab")
 
 
-@pytest.mark.skipif(not SCHEMAS, reason="PLATFORM_SCHEMAS names no folder with the schemas")
 @pytest.mark.parametrize("ci", choices()["ci"])
 @pytest.mark.parametrize("slug", APP_NAMES)
 def test_the_full_schema_accepts_the_file(bake: Bake, slug: str, ci: str) -> None:
-    schema = json.loads(Path(SCHEMAS, "do-app-spec.schema.json").read_text("utf-8"))
+    app_spec = schema("do-app-spec.schema.json")
     project = bake(hosting="digitalocean", project_slug=slug, ci=ci)
-    jsonschema.validate(digitalocean.read(project), schema)
+    jsonschema.validate(digitalocean.read(project), app_spec)
 
 
 def variable(spec: Any, key: str) -> Any:
