@@ -40,6 +40,7 @@ class Reply:
         body: the body.
         delay: seconds before the answer begins.
         hang: never answer.
+        trickle: seconds between the bytes of the body, which otherwise comes in one piece.
     """
 
     status: int = 200
@@ -47,6 +48,7 @@ class Reply:
     body: bytes = b""
     delay: float = 0.0
     hang: bool = False
+    trickle: float = 0.0
 
     @classmethod
     def redirect(cls, location: str, status: int = 307) -> Self:
@@ -106,7 +108,7 @@ class HTTPServer:
         return f"{self._scheme}://{self._host}:{self.port}{path}"
 
     def reply(self, *replies: Reply) -> None:
-        """Write the next answers in advance; then every request gets an empty 200 again."""
+        """Write the next answers in advance; then every request gets the usual one again."""
         with self._changed:
             self._replies.extend(replies)
 
@@ -135,14 +137,21 @@ class HTTPServer:
         self._server.server_close()
         self._thread.join(timeout=10)
 
+    def usual_reply(self, request: Received) -> Reply:
+        """Return the answer to a request for which none was written in advance: an empty 200."""
+        return Reply()
+
     def answer(self, request: Received) -> Reply | None:
         """Record a request and return its answer when it is due; None to give none."""
         with self._changed:
-            reply = self._replies.popleft() if self._replies else Reply()
+            reply = self._replies.popleft() if self._replies else self.usual_reply(request)
             self._requests.append(request)
             self._changed.notify_all()
-        closed = self._closing.wait(None if reply.hang else reply.delay)
-        return None if closed else reply
+        return reply if self.pause(None if reply.hang else reply.delay) else None
+
+    def pause(self, seconds: float | None) -> bool:
+        """Wait, for ever if no seconds are given; return False as soon as the server is closed."""
+        return not self._closing.wait(seconds)
 
 
 class _Server(ThreadingHTTPServer):
@@ -185,8 +194,15 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {**own, **reply.headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command != "HEAD":
+        if self.command == "HEAD":
+            return
+        if not reply.trickle:
             self.wfile.write(reply.body)
+            return
+        for byte in reply.body:
+            self.wfile.write(bytes([byte]))
+            if not self.server.receiver.pause(reply.trickle):
+                return
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815
 

@@ -16,9 +16,10 @@ class OperationsConfig(AppConfig):
 
     def ready(self) -> None:
         """Make the Celery application known to this process, and say what is loosened."""
+        # First of all: a task that is looked at before would make Celery an application of its own.
+        import_string(settings.TASK_APPLICATION)
         # They register handlers of signals.
         from apps.operations import failures, overdue  # noqa: F401, PLC0415
 
-        import_string(settings.TASK_APPLICATION)
         if settings.REDIS_TLS["ssl_cert_reqs"] == "none":
             logger.warning("REDIS_TLS_VERIFY is off: rediss:// servers are not verified")
