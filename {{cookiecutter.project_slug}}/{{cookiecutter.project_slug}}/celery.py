@@ -1,17 +1,17 @@
 """The Celery application that ``celery -A {{ cookiecutter.project_slug }}`` starts."""
 
 from celery.backends.redis import RedisBackend
-from kombu.transport.redis import Channel
+from kombu.transport import TRANSPORT_ALIASES
 
 from apps.operations.application import Application
-from apps.operations.redis_tls import ConnectionPool, SSLConnection
+from apps.operations.redis_tls import ConnectionPool
 
 from . import environment
 
 environment.start("production")
 
-# Where both look for the class that connects to rediss:// URLs.
-Channel.connection_class_ssl = SSLConnection
+# The project's own ways to redis:// and rediss:// servers, for the broker and for the results.
+TRANSPORT_ALIASES |= dict.fromkeys(("redis", "rediss"), "apps.operations.broker:Transport")
 RedisBackend.ConnectionPool = ConnectionPool  # type: ignore[assignment, method-assign]
 
 app = Application("{{ cookiecutter.project_slug }}")
