@@ -171,6 +171,53 @@ def test_a_broken_pair_is_told_by_its_place_only() -> None:
     assert "private" not in message(env)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ann@example.org",
+        "ann@localhost",
+        "ann@bücher.example",
+        "Ann <ann@example.org>",
+        "Änn (Example Inc.) <ann@example.org>",
+        '"Ann: Inc" <ann@example.org>',
+    ],
+)
+def test_addresses_are_read(address: str) -> None:
+    env = Environment({"ONE": address, "MANY": f"{address}, bob@example.org"})
+    assert env.address("ONE", "noreply@example.org") == address
+    assert env.address("MISSING", "noreply@example.org") == "noreply@example.org"
+    assert env.addresses("MANY") == [address, "bob@example.org"]
+    env.complete()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "secret",
+        "ann@",
+        "@example.org",
+        "ann@example",
+        "ann@@example.org",
+        "Ann <ann@example.org",
+        "Ann: Inc <ann@example.org>",
+        "Ann <secret>",
+        "ann@example.org bob@example.org",
+        "ann@example.org; bob@example.org",
+        "<>",
+        "ann@example.org\nBcc: bob@example.org",
+    ],
+)
+def test_an_address_that_is_none_is_a_problem_and_is_not_shown(text: str) -> None:
+    env = Environment({"ONE": text, "MANY": f"eve@example.org,{text}"})
+    env.address("ONE", "")
+    env.addresses("MANY")
+    problems = message(env)
+    assert "ONE is no e-mail address" in problems
+    assert "MANY: item 2 is no e-mail address" in problems
+    assert "secret" not in problems
+    assert "bob" not in problems
+
+
 def test_networks_are_read() -> None:
     env = Environment({"NETWORKS": "10.1.0.0/16, fd12::/32"})
     assert env.networks("NETWORKS") == ["10.1.0.0/16", "fd12::/32"]

@@ -4,10 +4,13 @@ import json
 import logging
 import logging.config
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from {{ cookiecutter.project_slug }}.logs import logging_config
+
+RESET_PATH = "/accounts/reset/MQ/cx7a1b-private/"
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +73,25 @@ def test_a_request_is_not_logged_with_its_query(capsys: pytest.CaptureFixture[st
     logging.config.dictConfig(logging_config("INFO", "json"))
     logging.getLogger("django.request").warning("Not Found", extra={"request": "/?token=private"})
     assert "private" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("logger", "text", "arguments"),
+    [
+        ("gunicorn.access", '"%(m)s %(U)s" %(s)s', {"m": "GET", "U": RESET_PATH, "s": "302"}),
+        ("django.server", '"%s" %s %s', (f"GET {RESET_PATH} HTTP/1.1", "302", "0")),
+        ("django.request", "%s: %s", ("Internal Server Error", RESET_PATH)),
+    ],
+)
+def test_the_token_of_a_password_reset_is_not_logged(
+    capsys: pytest.CaptureFixture[str], logger: str, text: str, arguments: Any
+) -> None:
+    logging.config.dictConfig(logging_config("INFO", "json"))
+    arguments = arguments if isinstance(arguments, tuple) else (arguments,)
+    logging.getLogger(logger).error(text, *arguments)
+    [line] = capsys.readouterr().out.splitlines()
+    assert "/accounts/reset/MQ/(not-shown)/" in json.loads(line)["event"]
+    assert "private" not in line
 
 
 def test_lines_for_people_are_no_json(capsys: pytest.CaptureFixture[str]) -> None:

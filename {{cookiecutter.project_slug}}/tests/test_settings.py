@@ -58,6 +58,39 @@ def test_staging_marks_its_mail(load_settings: LoadSettings) -> None:
     assert "staging" in load_settings("staging", **PRODUCTION).EMAIL_SUBJECT_PREFIX
 
 
+@pytest.mark.parametrize("name", ["DEFAULT_FROM_EMAIL", "ALERT_RECIPIENTS"])
+def test_sender_and_recipients_must_be_addresses(load_settings: LoadSettings, name: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=f"{name}.* is no e-mail address"):
+        load_settings("production", **(PRODUCTION | {name: "nobody"}))
+{%- if cookiecutter.email_provider == "smtp" %}
+
+
+@pytest.mark.parametrize(
+    "contradiction",
+    [
+        {"EMAIL_USE_SSL": "true", "EMAIL_USE_TLS": "true"},
+        {"EMAIL_HOST_USER": "mailer"},
+        {"EMAIL_HOST_PASSWORD": "mail-password"},
+    ],
+)
+def test_a_mail_server_is_not_told_two_things(
+    load_settings: LoadSettings, contradiction: dict[str, str]
+) -> None:
+    with pytest.raises(ImproperlyConfigured) as caught:
+        load_settings("production", **(PRODUCTION | contradiction))
+    for name in contradiction:
+        assert name in str(caught.value)
+    assert "mail-password" not in str(caught.value)
+
+
+def test_a_mail_server_may_want_a_login(load_settings: LoadSettings) -> None:
+    login = {"EMAIL_HOST_USER": "mailer", "EMAIL_HOST_PASSWORD": "mail-password"}
+    production = load_settings("production", EMAIL_USE_SSL="true", **(PRODUCTION | login))
+    assert production.EMAIL_HOST_USER == "mailer"
+    assert production.EMAIL_USE_TLS is False
+{%- endif %}
+
+
 def test_a_tls_broker_is_verified_by_every_client(load_settings: LoadSettings) -> None:
     url = {"REDIS_URL": "rediss://:pw@broker.internal:6379/0"}
     production = load_settings("production", **(PRODUCTION | url))

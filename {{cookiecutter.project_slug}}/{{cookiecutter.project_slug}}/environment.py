@@ -19,7 +19,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import environ
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.validators import validate_email
 
 ENVIRONMENTS = ("development", "staging", "production", "testing")
 POSTGRESQL_SCHEMES = ("postgres", "postgresql")
@@ -43,6 +44,9 @@ FALSE = ("0", "false", "no", "off")
 SECRET_KEY_LENGTH = 50
 SECRET_KEY_UNIQUE_CHARACTERS = 5
 LAST_PORT = 65535
+# A name that holds other characters than these stands in quotation marks.
+NAMED_ADDRESS = re.compile(r'(?:[^"<>@,;:\[\]\\\r\n]+|"[^"\\\r\n]+" ?)<([^<>]+)>')
+ADDRESS_EXAMPLE = "ann@example.org or Ann <ann@example.org>"
 # In bytes, as Standard Webhooks has it.
 WEBHOOK_KEY_LENGTHS = range(24, 65)
 
@@ -106,6 +110,16 @@ def message_alone() -> Iterator[None]:
         yield
     except ImproperlyConfigured as error:
         sys.exit(str(error))
+
+
+def _is_address(text: str) -> bool:
+    """Return whether a text is an address, ``Name <address>`` or bare."""
+    named = NAMED_ADDRESS.fullmatch(text)
+    try:
+        validate_email(named[1] if named else text)
+    except ValidationError:
+        return False
+    return True
 
 
 class Environment:
@@ -291,6 +305,39 @@ class Environment:
             except ValueError as error:
                 self.reject(f"{name}: {error}; a network looks like 10.1.0.0/16.")
         return networks
+
+    def address(self, name: str, default: str) -> str:
+        """Read a variable as an e-mail address.
+
+        Args:
+            name: The name of the variable.
+            default: What a missing or blank variable stands for.
+
+        Returns:
+            The address as it was written, ``Name <address>`` or bare.
+        """
+        address = self.text(name, default)
+        if not _is_address(address):
+            self.reject(f"{name} is no e-mail address; it looks like {ADDRESS_EXAMPLE}.")
+        return address
+
+    def addresses(self, name: str) -> list[str]:
+        """Read a variable as a list of e-mail addresses.
+
+        Args:
+            name: The name of the variable.
+
+        Returns:
+            The addresses as they were written, ``Name <address>`` or bare.
+        """
+        addresses = self.items(name)
+        for position, address in enumerate(addresses, start=1):
+            if not _is_address(address):
+                self.reject(
+                    f"{name}: item {position} is no e-mail address; it looks like "
+                    f"{ADDRESS_EXAMPLE}, and commas separate the items."
+                )
+        return addresses
 {%- if cookiecutter.email_provider in ("ses", "postmark", "brevo", "mailjet") %}
 
     def basic_auth(self, name: str) -> str:

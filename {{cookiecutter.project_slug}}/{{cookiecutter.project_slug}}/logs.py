@@ -1,6 +1,7 @@
 """One logging configuration for Django, Celery and gunicorn."""
 
 import logging
+import re
 import sys
 from typing import Any
 
@@ -9,6 +10,10 @@ from structlog.typing import EventDict, WrappedLogger
 
 FORMATS = ("json", "console")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+# The path of the link that resets a password: whoever has its last part can set one.
+RESET_TOKEN = re.compile(r"(/accounts/reset/[^/\s]+/)[^/\s]+")
 
 
 class WithoutValues(logging.Filter):
@@ -39,6 +44,12 @@ def _leave_values_out(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
+def _leave_tokens_out(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Mask the token in the path of a request, which Django and gunicorn log."""
+    event["event"] = RESET_TOKEN.sub(r"\1(not-shown)", str(event["event"]))
+    return event
+
+
 def logging_config(level: str, log_format: str) -> dict[str, Any]:
     """Describe the logging of a process for ``logging.config.dictConfig``.
 
@@ -55,6 +66,7 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
         _leave_values_out,
+        _leave_tokens_out,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]

@@ -1,20 +1,22 @@
 """E-mail leaves through a real SMTP conversation with a server that answers as it is told."""
 
 import errno
-import gc
+import signal
 import smtplib
 import socket
 import socketserver
 import ssl
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from functools import partial
 from typing import Any
 
 import pytest
 from celery import current_app
-from celery.exceptions import Retry
+from celery.exceptions import Retry, SoftTimeLimitExceeded
 from celery.signals import task_retry
 from pytest_django import Settings
 
@@ -24,6 +26,7 @@ from apps.notifications.errors import PermanentDeliveryError, TemporaryDeliveryE
 from apps.notifications.tasks import send_email
 
 HANG_UP = ""
+DRIP = "drip"
 USUAL_ANSWERS = {
     "CONNECT": "220 mail.test ESMTP",
     "EHLO": "250-mail.test\r\n250-AUTH PLAIN\r\n250 8BITMIME",
@@ -51,7 +54,8 @@ class SMTPConversation(socketserver.StreamRequestHandler):
         self.server.conversations += 1
         recipients: list[str] = []
         answer = self.answer("CONNECT")
-        while answer != HANG_UP and (line := self.rfile.readline()):
+        command = ""
+        while answer != HANG_UP and command != "QUIT" and (line := self.rfile.readline()):
             command, _, argument = line.decode("ascii").strip().partition(" ")
             command = command.upper()
             answer = self.answer(command)
@@ -66,6 +70,12 @@ class SMTPConversation(socketserver.StreamRequestHandler):
     def answer(self, command: str) -> str:
         script = self.server.script.get(command)
         answer = script.pop(0) if script else USUAL_ANSWERS.get(command, "250 2.0.0 ok")
+        while answer == DRIP:
+            try:
+                self.wfile.write(b"2")
+            except OSError:  # the client has gone
+                return HANG_UP
+            time.sleep(0.01)
         if answer != HANG_UP:
             self.wfile.write(f"{answer}\r\n".encode())
         return answer
@@ -73,7 +83,7 @@ class SMTPConversation(socketserver.StreamRequestHandler):
 
 @pytest.fixture
 def server(settings: Settings) -> Iterator[SMTPServer]:
-    settings.EMAIL_DELIVERY_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_DELIVERY_BACKEND = "apps.notifications.transport.SMTPBackend"
     with SMTPServer() as server:
         settings.EMAIL_HOST, settings.EMAIL_PORT = server.server_address[:2]
         settings.EMAIL_HOST_USER = settings.EMAIL_HOST_PASSWORD = ""
@@ -206,8 +216,6 @@ def test_refusal_is_final_and_quotes_no_recipient(
     assert refusal.value.__suppress_context__
 
 
-# Django leaves the connection of a refused login to the garbage collector.
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_refused_login_is_final(server: SMTPServer, settings: Settings) -> None:
     settings.EMAIL_HOST_USER = settings.EMAIL_HOST_PASSWORD = "x"
     server.script["AUTH"] = ["535 5.7.8 wrong password"]
@@ -216,7 +224,6 @@ def test_refused_login_is_final(server: SMTPServer, settings: Settings) -> None:
         transport.send(compose("Hello", "Text", ["ann@example.org"], None), "1")
 
     assert server.conversations == 1
-    gc.collect()
 
 
 def test_accepted_recipients_get_the_message_once(server: SMTPServer) -> None:
@@ -256,6 +263,44 @@ def test_server_that_says_nothing_is_an_outage(server: SMTPServer, settings: Set
             transport.send(compose("Hello", "Text", ["ann@example.org"], None), "1")
 
 
+@pytest.fixture
+def interrupt_after() -> Iterator[Callable[[float], Any]]:
+    """Raise SoftTimeLimitExceeded once, after so many seconds, as the prefork pool does."""
+
+    def interrupt(*args: Any) -> None:
+        raise SoftTimeLimitExceeded
+
+    handler = signal.signal(signal.SIGALRM, interrupt)
+    yield partial(signal.setitimer, signal.ITIMER_REAL)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, handler)
+
+
+@pytest.mark.parametrize("command", ["EHLO", "BODY"])
+def test_dripping_server_is_left_at_the_time_limit(
+    command: str, server: SMTPServer, interrupt_after: Callable[[float], Any]
+) -> None:
+    server.script[command] = [DRIP]
+    started = time.monotonic()
+    interrupt_after(0.1)
+
+    with pytest.raises(SoftTimeLimitExceeded):
+        transport.send(compose("Hello", "Text", ["ann@example.org"], None), "1")
+
+    assert time.monotonic() - started < 5
+
+
+def test_nobody_waits_for_the_answer_to_quit(
+    server: SMTPServer, interrupt_after: Callable[[float], Any]
+) -> None:
+    server.script["QUIT"] = [DRIP]
+    interrupt_after(5)
+
+    transport.send(compose("Hello", "Text", ["ann@example.org"], None), "1")
+
+    assert len(server.received) == 1
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
@@ -263,6 +308,7 @@ def test_server_that_says_nothing_is_an_outage(server: SMTPServer, settings: Set
         (socket.gaierror(socket.EAI_AGAIN, "no name server"), TemporaryDeliveryError),
         (OSError(errno.EHOSTUNREACH, "no route to host"), TemporaryDeliveryError),
         (OSError(errno.ENETUNREACH, "network is unreachable"), TemporaryDeliveryError),
+        (ssl.SSLEOFError("EOF in violation of protocol"), TemporaryDeliveryError),
         (ssl.SSLCertVerificationError("certificate has expired"), ssl.SSLCertVerificationError),
         (smtplib.SMTPNotSupportedError("no STARTTLS"), smtplib.SMTPNotSupportedError),
         (FileNotFoundError(errno.ENOENT, "no client certificate"), FileNotFoundError),

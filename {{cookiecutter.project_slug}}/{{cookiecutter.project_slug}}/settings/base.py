@@ -232,7 +232,7 @@ STORAGES = {
 }
 
 # E-mail
-DEFAULT_FROM_EMAIL = env.text(
+DEFAULT_FROM_EMAIL = env.address(
     "DEFAULT_FROM_EMAIL",
     "noreply@{{ cookiecutter.domain_name }}",
 )
@@ -243,7 +243,7 @@ EMAIL_BACKEND = "apps.notifications.backends.QueueEmailBackend"
 # What tasks and alerts send with.
 {% include ["templates/email/" ~ cookiecutter.email_provider ~ "/settings.py", "email/" ~ cookiecutter.email_provider ~ "/settings.py"] -%}
 # Whoever is to hear of what failed, is overdue or could not start (docs/alerts.md).
-ALERT_RECIPIENTS = env.items("ALERT_RECIPIENTS")
+ALERT_RECIPIENTS = env.addresses("ALERT_RECIPIENTS")
 
 # Webhooks: host=secret pairs; networks that may be called although they are private.
 WEBHOOK_SECRETS = env.webhook_secrets("WEBHOOK_SECRETS")
