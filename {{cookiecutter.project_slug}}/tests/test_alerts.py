@@ -1,5 +1,6 @@
 """Alerts: who is told, and how often."""
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from pytest_django import Settings
 
 from apps.notifications import transport
 from apps.operations import alerts
-from apps.operations.alerts import QUIET_TIME, send_alert, send_now
+from apps.operations.alerts import PAUSE, QUIET_TIME, send_alert, send_now
 from apps.operations.models import FailedTask, SentAlert
 from apps.operations.tasks import delete_old_failures
 
@@ -57,6 +58,14 @@ def all_there(_: pytest.MonkeyPatch) -> None:
     """Stop nothing."""
 
 
+def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let caches and the database's rows be older."""
+    later = time.time() + seconds
+    monkeypatch.setattr("time.time", lambda: later)
+    then = timezone.now() + timedelta(seconds=seconds)
+    monkeypatch.setattr(timezone, "now", lambda: then)
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize("fault", [all_there, no_cache, no_cache_and_no_database])
 def test_the_same_alert_is_sent_once_whatever_is_down(
@@ -81,7 +90,7 @@ def test_without_a_cache_an_alert_is_sent_again_after_the_quiet_time(
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("fault", [all_there, no_cache, no_cache_and_no_database])
-def test_an_alert_that_could_not_be_sent_is_logged_and_sent_the_next_time(
+def test_an_alert_that_could_not_be_sent_is_logged_and_tried_again_after_a_pause(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     fault: Callable[[pytest.MonkeyPatch], None],
@@ -89,10 +98,13 @@ def test_an_alert_that_could_not_be_sent_is_logged_and_sent_the_next_time(
     fault(monkeypatch)
     with monkeypatch.context() as mail_server_down:
         mail_server_down.setattr(transport, "send", fail_to_send)
-        assert not send_alert("subject", "body")
-    assert "'subject' could not be sent: RuntimeError" in caplog.text
+        for _ in range(3):
+            assert not send_alert("subject", "body")
+    assert caplog.text.count("'subject' could not be sent: RuntimeError") == 1
     assert RECIPIENT not in caplog.text
-    assert send_alert("subject", "body")
+    assert not send_alert("subject", "body")
+    pass_time(monkeypatch, PAUSE + 1)
+    assert [send_alert("subject", "body") for _ in range(2)] == [True, False]
 
 
 @pytest.mark.django_db

@@ -1,12 +1,14 @@
 """Tasks that fail for good: what is kept of them, and the mails about them."""
 
 import logging
+import time
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from celery import current_app, shared_task
 from django.core import mail
+from django.core.cache import cache
 from django.db import OperationalError
 from django.utils import timezone
 from pytest_django import Settings
@@ -14,6 +16,7 @@ from pytest_django import Settings
 from apps.notifications import transport
 from apps.notifications.errors import PermanentDeliveryError, TemporaryDeliveryError
 from apps.operations import alerts, failures, reports
+from apps.operations.alerts import PAUSE
 from apps.operations.failures import (
     GROUPING_TIME,
     argument_names,
@@ -139,7 +142,7 @@ def test_failures_of_the_quiet_time_are_in_the_next_mail() -> None:
     for _ in range(3):
         divide.apply((1, 0))
     assert len(mail.outbox) == 1
-    alerts.release(reports.failures_subject("tests.test_failures.divide", "ZeroDivisionError"))
+    cache.clear()  # the quiet time is over
     divide.apply((1, 0))
     assert "failed 3 times" in mail.outbox[1].subject
 
@@ -210,8 +213,63 @@ def test_a_failure_that_could_not_be_told_is_told_with_the_next(
             mail_server_down.setattr(send_failure_alert, "apply_async", refuse)
         divide.apply((1, 0))
     divide.apply((1, 0))
+    assert mail.outbox == []
+    later = time.time() + PAUSE + 1
+    monkeypatch.setattr("time.time", lambda: later)
+    divide.apply((1, 0))
     [alert] = mail.outbox
-    assert "failed 2 times" in alert.subject
+    assert "divide failed 3 times" in alert.subject
+    assert not FailedTask.objects.filter(task=divide.name, reported_at=None).exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("task", [send_failure_alert, send_failure_digest])
+def test_a_mail_that_meets_a_transient_error_is_sent_with_the_next_try(
+    monkeypatch: pytest.MonkeyPatch, task: Any
+) -> None:
+    fail_before(1, told=False)
+    errors = iter([ConnectionRefusedError(), TimeoutError()])
+    send = transport.send
+
+    def recover(*args: Any) -> None:
+        for error in errors:
+            raise error
+        send(*args)
+
+    monkeypatch.setattr(transport, "send", recover)
+    task.apply(("apps.shop.tasks.pay", "ValueError") if task is send_failure_alert else ())
+    assert len(mail.outbox) == 1
+    assert FailedTask.objects.get().reported_at
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("task", [send_failure_alert, send_failure_digest])
+def test_what_was_to_be_told_by_a_worker_that_was_killed_is_told_by_another(
+    monkeypatch: pytest.MonkeyPatch, task: Any
+) -> None:
+    def be_killed(*_: object) -> None:
+        raise SystemExit
+
+    fail_before(1, told=False)
+    args = ("apps.shop.tasks.pay", "ValueError") if task is send_failure_alert else ()
+    with monkeypatch.context() as killed:
+        killed.setattr(transport, "send", be_killed)
+        with pytest.raises(SystemExit):
+            task(*args)
+    task(*args)
+    assert len(mail.outbox) == 1
+    assert FailedTask.objects.get().reported_at
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("task", [send_failure_alert, send_failure_digest])
+def test_what_fails_while_a_mail_is_sent_is_left_for_the_next(
+    monkeypatch: pytest.MonkeyPatch, task: Any
+) -> None:
+    fail_before(1, told=False)
+    monkeypatch.setattr(transport, "send", lambda *_: fail_before(0, told=False))
+    task(*("apps.shop.tasks.pay", "ValueError") if task is send_failure_alert else ())
+    assert FailedTask.objects.filter(reported_at=None).count() == 1
 
 
 @pytest.mark.django_db
@@ -228,6 +286,7 @@ def test_an_alert_that_fails_does_not_alert(monkeypatch: pytest.MonkeyPatch, tas
 def test_failures_are_recorded_though_nobody_is_alerted(settings: Settings) -> None:
     settings.ALERT_RECIPIENTS = []
     divide.apply((1, 0))
+    send_failure_digest.delay()
     assert FailedTask.objects.get().reported_at is None
 
 

@@ -306,6 +306,23 @@ def test_a_process_says_what_it_works_with(
     assert "cache does not answer: refused" in caplog.text
 
 
+@pytest.mark.django_db
+@override_settings(ALERT_RECIPIENTS=[RECIPIENT])
+def test_a_process_that_the_broker_refuses_starts_and_alerts_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed: list[bool] = []
+    monkeypatch.setattr(connection, "close", lambda: closed.append(True))
+    monkeypatch.setattr(programs, "ping_broker", refuse)
+    for _ in range(3):
+        programs.prepare("worker")
+    assert "broker does not answer: refused" in caplog.text
+    [alert] = mail.outbox
+    assert alert.subject.endswith("worker started without the broker")
+    assert "refused\nby" not in alert.body
+    assert len(closed) == 6
+
+
 def test_a_process_without_database_does_not_start(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

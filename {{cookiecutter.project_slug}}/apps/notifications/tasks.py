@@ -3,11 +3,11 @@
 A task that gives up raises: what happens then (log, alert) is up to the project, not to the task.
 """
 
-from typing import Any
+from typing import Any, NoReturn
 
-from celery import shared_task
+from celery import Task, shared_task
 from celery.contrib.django.task import DjangoTask
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import Reject, SoftTimeLimitExceeded
 from celery.utils import uuid
 from celery.utils.time import get_exponential_backoff_interval
 from django.core.mail import EmailMessage
@@ -39,6 +39,26 @@ def backoff(retries: int) -> int:
     return get_exponential_backoff_interval(
         BACKOFF_BASE, retries, maximum=LONGEST_BACKOFF, full_jitter=True
     )
+
+
+def try_again(task: Task[..., Any], error: Exception, countdown: int) -> NoReturn:
+    """Have a task tried again, though the broker may not take the message for that.
+
+    Args:
+        task: The task that is running.
+        error: Why, and what it fails with after its last retry.
+        countdown: When, in seconds.
+
+    Raises:
+        celery.exceptions.Retry: If the broker has taken the message.
+        celery.exceptions.Reject: If it has not: the present message goes back to its queue, which
+            counts no retry. Celery itself would drop it.
+        Exception: The error, if this was the last try.
+    """
+    try:
+        raise task.retry(exc=error, countdown=countdown) from error
+    except Reject as rejection:
+        raise Reject(rejection.reason, requeue=True) from error  # type: ignore[attr-defined]
 
 
 @shared_task(bind=True, base=DjangoTask, max_retries=MAX_RETRIES, soft_time_limit=SENDING_TIME)
@@ -111,7 +131,7 @@ def send_webhook(self: DjangoTask[..., None], url: str, payload: dict[str, Any])
             countdown = backoff(self.request.retries)
         else:
             countdown = min(max(exc.retry_after, 1), LONGEST_RETRY_AFTER)
-        raise self.retry(exc=exc, countdown=countdown) from exc
+        try_again(self, exc, countdown)
 
 
 def _send(task: DjangoTask[..., None], message: EmailMessage) -> None:
@@ -132,11 +152,11 @@ def _send(task: DjangoTask[..., None], message: EmailMessage) -> None:
     except SoftTimeLimitExceeded:
         error = TemporaryDeliveryError(f"Sending was not over after {SENDING_TIME} s.")
 {%- if cookiecutter.email_provider == "smtp" %}
-    raise task.retry(exc=error, countdown=backoff(task.request.retries)) from error
+    try_again(task, error, backoff(task.request.retries))
 {%- else %}
     if error.retry_after is None:
         countdown = backoff(task.request.retries)
     else:
         countdown = min(max(error.retry_after, 1), LONGEST_RETRY_AFTER)
-    raise task.retry(exc=error, countdown=countdown) from error
+    try_again(task, error, countdown)
 {%- endif %}

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 # In seconds. One mail for the same thing in this time; the log has them all.
 QUIET_TIME = 60 * 60
+# In seconds. After a mail that could not be sent; a burst of events must not be one of attempts.
+PAUSE = 60
 # Their text names hosts and status codes, and nothing private.
 TELLING_ERRORS = (PermanentDeliveryError, TemporaryDeliveryError)
 
@@ -46,7 +48,7 @@ def send_alert(subject: str, body: str) -> bool:
         return False
     sent = send_now(subject, body)
     if not sent:
-        release(subject)
+        defer(subject)
     return sent
 
 
@@ -79,18 +81,20 @@ def claim(subject: str) -> bool:
     return _memory.add(key, 1, timeout=QUIET_TIME)
 
 
-def release(subject: str) -> None:
-    """Give the right of :func:`claim` back, because nobody could be told.
+def defer(subject: str) -> None:
+    """Give the right of :func:`claim` back after ``PAUSE``, because nobody could be told.
 
     Args:
         subject: As it was claimed.
     """
     key = _key(subject)
-    _memory.delete(key)
+    _memory.touch(key, PAUSE)
     with suppress(Exception):
-        cache.delete(key)
+        cache.touch(key, PAUSE)
     with suppress(Exception), transaction.atomic():
-        SentAlert.objects.filter(key=key).delete()
+        SentAlert.objects.filter(key=key).update(
+            sent_at=timezone.now() - timedelta(seconds=QUIET_TIME - PAUSE)
+        )
 
 
 def send_now(subject: str, body: str) -> bool:

@@ -14,8 +14,8 @@ from django.utils import timezone
 from apps.operations.alerts import (
     TELLING_ERRORS,
     claim,
+    defer,
     public_text,
-    release,
     send_alert,
     send_now,
 )
@@ -124,7 +124,7 @@ def report_failure(
         return
     group = FailureGroup.of_one(failure)
     if not send_now(group.subject(), group.body()):
-        release(subject)
+        defer(subject)
 
 
 def _record(failure: FailedTask) -> bool:

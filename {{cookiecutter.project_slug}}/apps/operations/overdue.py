@@ -17,7 +17,7 @@ from django.conf import settings
 from django.utils import timezone
 {%- endif %}
 
-from apps.operations.alerts import claim, moment, release, send_now
+from apps.operations.alerts import claim, defer, moment, send_now
 from apps.operations.models import ScheduledRun
 from apps.operations.pings import ping_database
 
@@ -123,7 +123,7 @@ def alert_overdue(process: str) -> None:
     )
     if not told:
         for entry in entries:
-            release(_subject(entry))
+            defer(_subject(entry))
 
 
 def _subject(entry: OverdueEntry) -> str:

@@ -154,6 +154,8 @@ def wait_for_database(patience: float = DATABASE_PATIENCE) -> None:
 def prepare(process: str) -> None:
     """Log what a process works with, and stop it now, with an alert, if it could not work.
 
+    Without the broker it goes on, with an alert too, because Celery connects when that is back.
+
     Args:
         process: ``worker`` or ``beat``.
 
@@ -188,6 +190,27 @@ def prepare(process: str) -> None:
         except Exception as error:
             # It may come back; Celery goes on trying.
             logger.warning("%s: %s does not answer: %s", process, name, error)
+            if name == "broker":
+                alert_without_broker(process)
+
+
+def alert_without_broker(process: str) -> None:
+    """Alert that a process has started but can't work yet.
+
+    Args:
+        process: ``worker`` or ``beat``.
+    """
+    from apps.operations.alerts import send_alert  # noqa: PLC0415 (it has a model)
+
+    send_alert(
+        f"{process} started without the broker",
+        f"A {process} process can't reach the broker, or was refused: its address, its password,\n"
+        "or the server itself may be the cause. It does no work before the broker answers.\n"
+        "Its log says more.\n\n"
+        "If it is started again and again, this is told once an hour.\n",
+    )
+    # The alert may have asked the database; child processes must not inherit its connection.
+    connection.close()
 
 
 def give_up(process: str, reason: str, error: Exception) -> NoReturn:

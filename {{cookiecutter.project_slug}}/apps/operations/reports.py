@@ -4,14 +4,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db.models import Count, Max, Min, Q, QuerySet
 from django.utils import timezone
 
-from apps.operations.alerts import moment, release, send_alert, send_now
-from apps.operations.models import FailedTask
+from apps.operations.alerts import QUIET_TIME, moment, send_now
+from apps.operations.models import FailedTask, SentAlert
 from apps.operations.overdue import overdue_entries
 
 DIGEST_PERIOD = timedelta(days=1)
+DIGEST_KEY = "digest"
 # How many of a kind a mail names.
 EXAMPLES = 5
 
@@ -105,30 +107,51 @@ def failures_subject(task: str, reason: str) -> str:
     return f"{task} failed: {reason}"
 
 
-def tell_of_failures(task: str, reason: str) -> None:
+def tell_of_failures(task: str, reason: str) -> bool:
     """Send one mail about all failures of a kind that nobody was told of.
+
+    A worker that is killed between mail and mark tells of them twice, which is better than never.
 
     Args:
         task: The task's name.
         reason: The class of the exception.
+
+    Returns:
+        Whether nothing is left to tell.
     """
-    rows = FailedTask.objects.filter(task=task, reason=reason)
-    now = timezone.now()
-    # Marked before they are counted, so that one that fails meanwhile is left for the next mail.
-    if not rows.filter(reported_at=None).update(reported_at=now):
-        return
-    told = rows.filter(reported_at=now)
-    group = FailureGroup.of_rows(task, reason, told)
+    untold = FailedTask.objects.filter(task=task, reason=reason, reported_at=None)
+    newest = untold.aggregate(newest=Max("pk"))["newest"]
+    if newest is None:
+        return True
+    # One that fails meanwhile is left for the next mail.
+    rows = untold.filter(pk__lte=newest)
+    group = FailureGroup.of_rows(task, reason, rows)
     if not send_now(group.subject(), group.body()):
-        told.update(reported_at=None)
-        release(failures_subject(task, reason))
+        return False
+    rows.update(reported_at=timezone.now())
+    return True
 
 
-def tell_of_the_day() -> None:
-    """Send one mail about what failed in the last day and what is overdue, if there is any."""
+def tell_of_the_day() -> bool:
+    """Send one mail about what failed in the last day and what is overdue, if there is any.
+
+    A second one within ``QUIET_TIME`` is not sent. A worker that is killed between mail and mark
+    does send it, which is better than none.
+
+    Returns:
+        Whether nothing is left to tell; also if nobody wants to hear.
+    """
     now = timezone.now()
-    FailedTask.objects.filter(reported_at=None).update(reported_at=now)
-    rows = FailedTask.objects.filter(Q(failed_at__gt=now - DIGEST_PERIOD) | Q(reported_at=now))
+    quiet_since = now - timedelta(seconds=QUIET_TIME)
+    if (
+        not settings.ALERT_RECIPIENTS
+        or SentAlert.objects.filter(key=DIGEST_KEY, sent_at__gt=quiet_since).exists()
+    ):
+        return True
+    newest = FailedTask.objects.aggregate(newest=Max("pk"))["newest"] or 0
+    rows = FailedTask.objects.filter(
+        Q(failed_at__gt=now - DIGEST_PERIOD) | Q(reported_at=None), pk__lte=newest
+    )
     groups = (
         rows.values_list("task", "reason")
         .annotate(count=Count("pk"), first=Min("failed_at"), last=Max("failed_at"))
@@ -140,10 +163,13 @@ def tell_of_the_day() -> None:
     ]
     late = [str(entry) for entry in overdue_entries()]
     if not failed and not late:
-        return
+        return True
     body = _section("Tasks that failed for good", failed) + _section("Overdue", late)
-    if not send_alert("What failed in the last day", f"{body}The log has the details.\n"):
-        FailedTask.objects.filter(reported_at=now).update(reported_at=None)
+    if not send_now("What failed in the last day", f"{body}The log has the details.\n"):
+        return False
+    FailedTask.objects.filter(reported_at=None, pk__lte=newest).update(reported_at=now)
+    SentAlert.objects.update_or_create(key=DIGEST_KEY, defaults={"sent_at": now})
+    return True
 
 
 def _section(heading: str, lines: Iterable[str]) -> str:

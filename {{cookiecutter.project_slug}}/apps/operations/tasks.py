@@ -1,12 +1,16 @@
 """Tasks that keep the service in order. They run on the queue ``maintenance``."""
 
 from datetime import timedelta
+from typing import Any, NoReturn
 
-from celery import shared_task
+from celery import Task, shared_task
 from django.core.management import call_command
 from django.utils import timezone
 
+from apps.notifications.errors import TemporaryDeliveryError
+from apps.notifications.tasks import MAX_RETRIES, backoff, try_again
 from apps.operations import reports
+from apps.operations.alerts import defer
 from apps.operations.models import FailedTask, Heartbeat, ScheduledRun, SentAlert
 
 # What is longer without a heartbeat is a pause of the whole schedule.
@@ -47,18 +51,29 @@ def delete_old_failures() -> None:
     SentAlert.objects.filter(sent_at__lt=oldest).delete()
 
 
-@shared_task(soft_time_limit=SENDING_TIME)
-def send_failure_alert(task: str, reason: str) -> None:
-    """Tell of all failures of one kind in one mail.
+@shared_task(bind=True, max_retries=MAX_RETRIES, soft_time_limit=SENDING_TIME)
+def send_failure_alert(self: Task[..., Any], task: str, reason: str) -> None:
+    """Tell of all failures of one kind in one mail; tried again like an e-mail.
 
     Args:
         task: The task that failed.
         reason: The class of the exception.
     """
-    reports.tell_of_failures(task, reason)
+    if reports.tell_of_failures(task, reason):
+        return
+    if self.request.retries == MAX_RETRIES:
+        # The next failure of this kind begins anew.
+        defer(reports.failures_subject(task, reason))
+    _try_again(self)
 
 
-@shared_task(soft_time_limit=SENDING_TIME)
-def send_failure_digest() -> None:
-    """Tell once a day of all that failed, unless nothing did."""
-    reports.tell_of_the_day()
+@shared_task(bind=True, max_retries=MAX_RETRIES, soft_time_limit=SENDING_TIME)
+def send_failure_digest(self: Task[..., Any]) -> None:
+    """Tell once a day of all that failed, unless nothing did; tried again like an e-mail."""
+    if not reports.tell_of_the_day():
+        _try_again(self)
+
+
+def _try_again(task: Task[..., Any]) -> NoReturn:
+    error = TemporaryDeliveryError("The alert could not be sent; the log says why.")
+    try_again(task, error, backoff(task.request.retries))
