@@ -7,6 +7,7 @@ import sys
 import time
 {%- endif %}
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -243,9 +244,12 @@ def test_recipient_that_is_no_address_is_final_and_not_quoted(address: str) -> N
     ["ann", "@example.org", "ann@example.org, bob@example.org", f"{'a' * 309}@example.org"],
 )
 def test_report_about_no_single_address_is_taken_note_of_by_nobody(
-    address: str, client: Client
+    address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert provider.report(client, provider.hard_bounce(address)) == 200
+    reason = SuppressedAddress.Reason.BOUNCE
+    monkeypatch.setattr(suppression, "reason_to_suppress", lambda event: reason)
+
+    suppression.record(SimpleNamespace(recipient=address, timestamp=None))
 
     assert suppressed() == []
 
