@@ -4,6 +4,9 @@ from email.mime.text import MIMEText
 from typing import Any
 
 import pytest
+{% if cookiecutter.email_provider != "smtp" -%}
+from anymail.message import AnymailMessage
+{% endif -%}
 from celery import current_app
 from celery.exceptions import SoftTimeLimitExceeded
 from django.core import mail
@@ -118,6 +121,33 @@ def test_attachment_that_is_no_plain_file_is_refused() -> None:
     for message in (part, forwarded):
         with pytest.raises(ValueError, match="name, content and type"):
             emails.as_json(message)
+{%- if cookiecutter.email_provider != "smtp" %}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("tags", ["invoice"]),
+        ("metadata", {"order": "7"}),
+        ("template_id", "welcome"),
+        ("merge_data", {"ann@example.org": {"name": "Ann"}}),
+        ("track_clicks", False),
+        ("esp_extra", {"key": "value"}),
+    ],
+)
+def test_field_of_anymail_is_refused_by_its_name(name: str, value: Any) -> None:
+    message = EmailMessage("Hello", "Text", to=["ann@example.org"])
+    setattr(message, name, value)
+
+    with pytest.raises(ValueError, match=name):
+        emails.as_json(message)
+
+
+def test_message_of_anymail_without_such_fields_is_queued() -> None:
+    message = AnymailMessage("Hello", "Text", to=["ann@example.org"])
+
+    assert emails.as_json(message)["to"] == ["ann@example.org"]
+{%- endif %}
 
 
 @pytest.mark.usefixtures("queue")

@@ -7,9 +7,11 @@ import sys
 import time
 {%- endif %}
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from anymail.utils import parse_single_address
 from django.core import mail
 from django.db import OperationalError
 from django.db.models import QuerySet
@@ -20,7 +22,7 @@ from pytest_django import Settings
 from apps.accounts.models import User
 from apps.notifications import suppression, urls
 from apps.notifications.emails import compose
-from apps.notifications.errors import TemporaryDeliveryError
+from apps.notifications.errors import PermanentDeliveryError, TemporaryDeliveryError
 from apps.notifications.models import SuppressedAddress
 from apps.notifications.tasks import send_email
 
@@ -135,10 +137,34 @@ def test_report_that_could_not_be_recorded_may_come_again(
     assert suppressed() == [("ann@example.org", "bounce")]
 
 
-def test_old_signature_is_refused(client: Client) -> None:
-    old = provider.sign(at=time.time() - 2 * 24 * 60 * 60)
+@pytest.mark.parametrize("days", [-2, 2])
+def test_signature_of_another_day_is_refused(days: int, client: Client) -> None:
+    other = provider.sign(at=time.time() + days * 24 * 60 * 60)
 
-    assert provider.report(client, provider.hard_bounce("a@example.org"), signature=old) == 400
+    assert provider.report(client, provider.hard_bounce("a@example.org"), signature=other) == 400
+
+
+@pytest.mark.parametrize("token", ["7f00", "f700"])
+def test_signature_with_characters_moved_to_its_time_is_refused(token: str, client: Client) -> None:
+    signature = provider.sign(token=token)
+    provider.report(client, provider.hard_bounce("ann@example.org"), signature=signature)
+    moved = {**signature, "timestamp": signature["timestamp"] + token[0], "token": token[1:]}
+
+    status = provider.report(client, provider.hard_bounce("eve@example.org"), signature=moved)
+
+    assert status == 400
+    assert suppressed() == [("ann@example.org", "bounce")]
+
+
+def test_refused_report_does_not_make_a_signature_good_again(client: Client) -> None:
+    signature = provider.sign()
+    provider.report(client, provider.hard_bounce("ann@example.org"), signature=signature)
+    forged = {**signature, "token": "7f00"}
+
+    assert provider.report(client, provider.hard_bounce("a@example.org"), signature=forged) == 400
+    provider.report(client, provider.hard_bounce("eve@example.org"), signature=signature)
+
+    assert suppressed() == [("ann@example.org", "bounce")]
 
 
 def test_report_that_is_no_json_is_refused(client: Client) -> None:
@@ -180,7 +206,7 @@ def test_report_without_a_secret_to_verify_it_finds_no_page(
     ],
 )
 def test_addresses_are_compared_as_the_mail_system_does(address: str, compared: str) -> None:
-    assert suppression.normalized(address) == compared
+    assert suppression.normalized(parse_single_address(address)) == compared
 
 
 def test_suppressed_recipients_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
@@ -193,6 +219,47 @@ def test_suppressed_recipients_are_left_out(caplog: pytest.LogCaptureFixture) ->
     assert message.recipients() == ["bob@example.net", "carol@example.net"]
     assert "left 1 suppressed addresses out of a message; 2 are left" in caplog.text
     assert "ann@" not in caplog.text.lower()
+
+
+def test_suppressed_recipient_is_left_out_of_several_in_one_item() -> None:
+    SuppressedAddress.objects.create(address="ann@example.org", reason="bounce")
+    message = compose("Hello", "Text", ["ann@example.org, Bob <bob@example.net>"], None)
+
+    suppression.leave_out(message)
+
+    assert message.to == ["Bob <bob@example.net>"]
+
+
+@pytest.mark.parametrize("address", ["ann", "@example.org", "ann@", "@straße.example", "ü@"])
+def test_recipient_that_is_no_address_is_final_and_not_quoted(address: str) -> None:
+    with pytest.raises(PermanentDeliveryError, match="no address") as refusal:
+        suppression.leave_out(compose("Hello", "Text", ["bob@example.net", address], None))
+
+    assert address not in str(refusal.value)
+    assert refusal.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["ann", "@example.org", "ann@example.org, bob@example.org", f"{'a' * 309}@example.org"],
+)
+def test_report_about_no_single_address_is_taken_note_of_by_nobody(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = SuppressedAddress.Reason.BOUNCE
+    monkeypatch.setattr(suppression, "reason_to_suppress", lambda event: reason)
+
+    suppression.record(SimpleNamespace(recipient=address, timestamp=None))
+
+    assert suppressed() == []
+
+
+def test_longest_address_is_recorded(client: Client) -> None:
+    address = f"{'a' * 308}@example.org"
+
+    provider.report(client, provider.hard_bounce(address))
+
+    assert suppressed() == [(address, "bounce")]
 
 
 def test_message_to_nobody_is_not_sent(caplog: pytest.LogCaptureFixture) -> None:

@@ -281,11 +281,23 @@ def test_message_keeps_a_message_id_of_its_own(api: API) -> None:
 
 def test_idempotency_key_is_equal_for_every_try(api: API) -> None:
     """The last answer is lost, so Resend may have the message already."""
-    api.script = [(HANG_UP, {}, ""), (409, {}, "{}")]
+    answer = json.dumps({"statusCode": 409, "name": "concurrent_idempotent_requests"})
+    api.script = [(HANG_UP, {}, ""), (409, {}, answer)]
 
     send()
 
     keys = [headers["idempotency-key"] for _, headers, _ in api.requests]
     assert len(keys) == 3
     assert len(set(keys)) == 1
+
+
+def test_key_that_another_message_had_is_final(api: API, delays: list[float]) -> None:
+    answer = json.dumps({"statusCode": 409, "name": "invalid_idempotent_request"})
+    api.script = [(409, {}, answer)]
+
+    with pytest.raises(PermanentDeliveryError, match="answered 409"):
+        send()
+
+    assert len(api.requests) == 1
+    assert not delays
 {%- endif %}

@@ -15,13 +15,14 @@ from .retries import parse_retry_after
 
 TEMPORARY = {
     HTTPStatus.REQUEST_TIMEOUT,
-{%- if cookiecutter.email_provider == "resend" %}
-    # An earlier request with the same Idempotency-Key is still being worked on.
-    HTTPStatus.CONFLICT,
-{%- endif %}
     HTTPStatus.TOO_EARLY,
     HTTPStatus.TOO_MANY_REQUESTS,
 }
+{%- if cookiecutter.email_provider == "resend" %}
+# Resend's name for the 409 that passes: an earlier request with the same Idempotency-Key is still
+# being worked on. The other one, for the same key with another message, stays.
+IN_PROGRESS = '"concurrent_idempotent_requests"'
+{%- endif %}
 {%- if cookiecutter.email_provider in ("postmark", "mailjet") %}
 # What Anymail calls the state of a recipient whom {{ cookiecutter.__email_name }} took.
 TAKEN = {"sent", "queued"}
@@ -85,7 +86,12 @@ def _failure(exc: Any) -> TemporaryDeliveryError | PermanentDeliveryError:
         return TemporaryDeliveryError(text)
     status = exc.response.status_code
     text = f"{{ cookiecutter.__email_name }} answered {status}."
+{%- if cookiecutter.email_provider == "resend" %}
+    is_in_progress = status == HTTPStatus.CONFLICT and IN_PROGRESS in exc.response.text
+    if is_in_progress or status in TEMPORARY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+{%- else %}
     if status in TEMPORARY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+{%- endif %}
         retry_after = parse_retry_after(exc.response.headers.get("Retry-After", ""))
         return TemporaryDeliveryError(text, retry_after=retry_after)
     return PermanentDeliveryError(text)

@@ -74,10 +74,12 @@ OTHERS = [
 ]
 
 
-def sign(key: str = "signing-key", at: float | None = None) -> dict[str, str]:
+def sign(
+    key: str = "signing-key", at: float | None = None, token: str | None = None
+) -> dict[str, str]:
     """Return a signature as Mailgun makes it."""
     timestamp = str(int(time.time() if at is None else at))
-    token = secrets.token_hex(25)
+    token = token or secrets.token_hex(25)
     digest = hmac.new(key.encode(), f"{timestamp}{token}".encode(), hashlib.sha256)
     return {"timestamp": timestamp, "token": token, "signature": digest.hexdigest()}
 

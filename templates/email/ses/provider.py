@@ -36,9 +36,9 @@ def bounce(kind: str, *addresses: str, at: float = NOW) -> dict[str, Any]:
     return event("Bounce", at, bounce=details)
 
 
-def complaint(feedback: str) -> dict[str, Any]:
+def complaint(feedback: str, *addresses: str) -> dict[str, Any]:
     """Return the report of a complaint."""
-    recipients = [{"emailAddress": "Ann@Example.org"}]
+    recipients = [{"emailAddress": address} for address in addresses or ["Ann@Example.org"]]
     details = {"complaintFeedbackType": feedback, "complainedRecipients": recipients}
     return event("Complaint", complaint=details)
 
@@ -54,6 +54,8 @@ OTHERS = [
     bounce("Transient"),
     bounce("Undetermined"),
     complaint("not-spam"),
+    # Which of them complained is not known.
+    complaint("abuse", "ann@example.org", "bob@example.org"),
     event("Delivery", delivery={"recipients": ["ann@example.org"]}),
     event("Reject", reject={"reason": "Bad content"}),
     bounce("Permanent", ""),

@@ -24,6 +24,9 @@ def reason_to_suppress(event: Any) -> SuppressedAddress.Reason | None:
         # Somebody may also say that a message was taken for spam by mistake.
         if report["complaint"].get("complaintFeedbackType") == "not-spam":
             return None
+        # Of several, all to whom the message went at the receiver's, only one has complained.
+        if len(report["complaint"]["complainedRecipients"]) != 1:
+            return None
         return SuppressedAddress.Reason.COMPLAINT
     # The others are "Transient" and "Undetermined".
     if event.event_type == EventType.BOUNCED and report["bounce"]["bounceType"] == "Permanent":

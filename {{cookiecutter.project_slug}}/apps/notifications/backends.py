@@ -23,7 +23,8 @@ class QueueEmailBackend(BaseEmailBackend):
             The number of messages that were queued, or will be after the transaction.
 
         Raises:
-            ValueError: a header holds a line break, or an attachment cannot be queued.
+            ValueError: a header holds a line break, or an attachment{% if cookiecutter.email_provider != "smtp" %} or a field of Anymail's
+                {% else %} {% endif %}cannot be queued.
             kombu.exceptions.OperationalError: the broker does not answer.
         """
         queued = 0

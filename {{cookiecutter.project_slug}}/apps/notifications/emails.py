@@ -6,12 +6,20 @@ from email.utils import parseaddr
 {%- endif %}
 from typing import Any
 
+{% if cookiecutter.email_provider != "smtp" -%}
+from anymail.backends.base import BasePayload
+from anymail.utils import UNSET
+{% endif -%}
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 
 # In bytes. The broker keeps messages in memory, and base64 makes them a third longer.
 MAX_ATTACHMENTS = 5 * 1024 * 1024
 
 ADDRESS_FIELDS = ("to", "cc", "bcc", "reply_to")
+{%- if cookiecutter.email_provider != "smtp" %}
+# What Anymail adds to a message: tags, metadata, template_id, esp_extra and so on.
+ANYMAIL_FIELDS = tuple(name for name, _, _ in BasePayload.anymail_message_attrs)
+{%- endif %}
 
 
 def compose(
@@ -66,8 +74,16 @@ def as_json(message: EmailMessage) -> dict[str, Any]:
     """Return all that makes up a message, in types that JSON has.
 
     Raises:
-        ValueError: the attachments are too large, or one is not given as name, content and type.
+        ValueError: the attachments are too large, or one is not given as name, content and type
+{%- if cookiecutter.email_provider == "smtp" %}.
     """
+{%- else %};
+            or the message has a field of Anymail's.
+    """
+    for name in ANYMAIL_FIELDS:
+        if getattr(message, name, UNSET) not in (UNSET, None):
+            raise ValueError(f"A queued e-mail cannot have Anymail's {name}: it would be lost.")
+{%- endif %}
     data: dict[str, Any] = {
         "subject": str(message.subject),
         "body": str(message.body),
