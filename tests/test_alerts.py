@@ -15,6 +15,7 @@ from tests.production import prepare, production, production_environment, query
 from tests.servers.redis import Redis
 from tests.servers.smtp import Delivery, SMTPServer
 from tests.servers.tls import Authority, TLSProxy
+from tests.users import replace_once
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("alerts")]
 
@@ -42,10 +43,7 @@ def quicken(project: Path) -> Path:
         The same folder.
     """
     for name, slow, quick in QUICK:
-        file = project / name.format(name=project.name)
-        text = file.read_text("utf-8")
-        assert text.count(slow) == 1, f"{file} has no single {slow!r}"
-        file.write_text(text.replace(slow, quick), encoding="utf-8")
+        replace_once(project / name.format(name=project.name), slow, quick)
     return project
 
 

@@ -6,7 +6,6 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +24,7 @@ from tests.platforms.bicep import BicepError
 from tests.platforms.bicep_deployment import Cloud, deploy
 from tests.platforms.components import HTTPProbe
 from tests.platforms.schemas import schema
+from tests.platforms.surroundings import Addresses
 from tests.servers.postgres import PostgresServer
 from tests.servers.postgres_tls import tls_postgres
 from tests.servers.tls import Authority
@@ -44,31 +44,14 @@ VARIABLES = {
 }
 
 
-class Operator:
-    """What an operator enters, and servers that only have an address."""
-
-    def __init__(self) -> None:
-        self.values: Mapping[str, str] = {
-            "ALLOWED_HOSTS": "www.example.com",
-            "EMAIL_HOST": "localhost",
-            "EMAIL_HOST_USER": "mailer",
-            "EMAIL_HOST_PASSWORD": r"""it's "5" \ in ${quotes}""",
-            "ALERT_RECIPIENTS": "operator@example.com",
-        }
-        self.additions: Mapping[str, str] = {"EMAIL_PORT": "2525"}
-
-    def database(self, user: str, password: str, name: str) -> str:
-        """Return an address."""
-        return "127.0.0.1:5432"
-
-    def tls_broker(self, password: str) -> str:
-        """Return an address."""
-        return "localhost:6379"
+def operator() -> Addresses:
+    """Return an operator whose password holds all that a file could stumble over."""
+    return Addresses(EMAIL_HOST_PASSWORD=r"""it's "5" \ in ${quotes}""")
 
 
 def azd_of(project: Path) -> azure.Azd:
     """Return azd in a project."""
-    return azure.Azd(project, Operator().values)
+    return azure.Azd(project, operator().values)
 
 
 @pytest.fixture
@@ -84,7 +67,7 @@ def project(bake: Bake, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("slug", SLUGS)
 def test_components_of_the_emitted_files(bake: Bake, slug: str, scheduler: str) -> None:
     project = bake(hosting="azure", project_slug=slug, scheduler=scheduler)
-    components = {c.name: c for c in azure.components(project, Operator())}
+    components = {c.name: c for c in azure.components(project, operator())}
     assert list(components) == ["release", "beat", "web", "worker"]
     for component in components.values():
         assert set(component.environment) == {*VARIABLES, "EMAIL_PORT"}
@@ -131,7 +114,7 @@ def test_the_password_of_the_mail_server_is_asked_for_once_and_may_hold_anything
 ) -> None:
     azd = azd_of(project)
     azd.provision()
-    password = Operator().values["EMAIL_HOST_PASSWORD"]
+    password = operator().values["EMAIL_HOST_PASSWORD"]
     assert azd.secrets()["email-host-password"] == password
     assert password not in azd.environment.values()
     azd.answers = {}
@@ -345,7 +328,7 @@ def test_a_mistake_is_refused(project: Path, name: str, old: str, new: str, mess
     assert old in text
     (project / name).write_text(text.replace(old, new, 1), "utf-8")
     with pytest.raises((ValueError, BicepError), match=message):
-        azure.components(project, Operator())
+        azure.components(project, operator())
 
 
 def test_a_default_for_a_secret_is_refused(project: Path) -> None:

@@ -18,9 +18,9 @@ from tests.conftest import Bake
 from tests.platforms import digitalocean
 from tests.platforms.components import HTTPProbe
 from tests.platforms.schemas import schema
-from tests.platforms.surroundings import Surroundings
+from tests.platforms.surroundings import Addresses
 from tests.processes import Stack, python_environment
-from tests.production import HOST, SECRET_KEY, production_environment
+from tests.production import HOST, production_environment
 from tests.servers.postgres import PostgresServer
 from tests.servers.postgres_tls import tls_postgres
 from tests.servers.redis import Redis
@@ -38,29 +38,6 @@ APP_NAMES = {
 Change = Callable[[Any], object]
 
 
-class Operator(Surroundings):
-    """What an operator enters, and servers that only have an address."""
-
-    def __init__(self) -> None:
-        self.values = {
-            "SECRET_KEY": SECRET_KEY,
-            "ALLOWED_HOSTS": HOST,
-            "EMAIL_HOST": "localhost",
-            "EMAIL_HOST_USER": "mailer",
-            "EMAIL_HOST_PASSWORD": "it's $5",
-            "ALERT_RECIPIENTS": "operator@example.com",
-        }
-        self.additions = {"EMAIL_PORT": "2525"}
-
-    def database(self, user: str, password: str, name: str) -> str:
-        """Return an address."""
-        return "127.0.0.1:5432"
-
-    def tls_broker(self, password: str) -> str:
-        """Return an address."""
-        return "localhost:6379"
-
-
 @pytest.fixture
 def spec(bake: Bake) -> Any:
     """What the file of a project says."""
@@ -71,7 +48,7 @@ def spec(bake: Bake) -> Any:
 @pytest.mark.parametrize("slug", APP_NAMES)
 def test_what_the_template_emits_is_accepted(bake: Bake, slug: str, scheduler: str) -> None:
     project = bake(hosting="digitalocean", scheduler=scheduler, project_slug=slug)
-    operator = Operator()
+    operator = Addresses()
     found = {part.name: part for part in digitalocean.components(project, operator)}
 
     assert list(found) == ["release", "web", "worker", "beat"]
@@ -226,19 +203,19 @@ def test_a_mistake_in_the_file_is_refused(spec: Any, name: str) -> None:
     "value", ["${DB.DATABASE_URL}", "${db.URL}", "${_self.DATABASE_URL}", "${cache.DATABASE_URL}"]
 )
 def test_a_bindable_variable_that_does_not_exist_is_refused(spec: Any, value: str) -> None:
-    values = digitalocean.bindables(digitalocean.App.model_validate(spec), Operator())
+    values = digitalocean.bindables(digitalocean.App.model_validate(spec), Addresses())
     with pytest.raises(KeyError, match="no bindable variable"):
         digitalocean.expand(value, values)
 
 
 def test_the_app_domain_is_the_primary_domain(spec: Any) -> None:
-    values = digitalocean.bindables(digitalocean.App.model_validate(spec), Operator())
+    values = digitalocean.bindables(digitalocean.App.model_validate(spec), Addresses())
     assert digitalocean.expand("${APP_DOMAIN}", values) == "example.com"
 
 
 def test_a_host_that_the_file_does_not_allow_stays_refused(spec: Any) -> None:
     variable(spec, "ALLOWED_HOSTS")["value"] = "other.example.org"
-    edited = digitalocean.edit(spec, Operator())
+    edited = digitalocean.edit(spec, Addresses())
     assert digitalocean.value_of(edited, "ALLOWED_HOSTS") == "other.example.org"
     assert edited["domains"] == [{"domain": HOST, "type": "PRIMARY"}]
 

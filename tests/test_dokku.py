@@ -16,33 +16,10 @@ from tests.conftest import Bake
 from tests.platforms import dokku
 from tests.platforms.components import CommandProbe, HTTPProbe
 from tests.platforms.schemas import schema
-from tests.platforms.surroundings import Surroundings
-from tests.production import HOST, SECRET_KEY
+from tests.platforms.surroundings import Addresses
+from tests.production import HOST
 
 SLUGS = ("a", "shop", "a__b", "a123456789_b123456789_c1234567_d123__456")
-
-
-class Operator(Surroundings):
-    """What an operator enters, and servers that only have an address."""
-
-    def __init__(self) -> None:
-        self.values = {
-            "SECRET_KEY": SECRET_KEY,
-            "ALLOWED_HOSTS": HOST,
-            "EMAIL_HOST": "localhost",
-            "EMAIL_HOST_USER": "mailer",
-            "EMAIL_HOST_PASSWORD": "it's $5",
-            "ALERT_RECIPIENTS": "operator@example.com",
-        }
-        self.additions = {"EMAIL_PORT": "2525"}
-
-    def database(self, user: str, password: str, name: str) -> str:
-        """Return an address."""
-        return "127.0.0.1:5432"
-
-    def broker(self, password: str) -> str:
-        """Return an address."""
-        return "127.0.0.1:6379"
 
 
 @pytest.fixture
@@ -59,7 +36,7 @@ def project(bake: Bake, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("slug", SLUGS)
 def test_what_the_template_emits_is_accepted(bake: Bake, slug: str, scheduler: str) -> None:
     project = bake(hosting="dokku", scheduler=scheduler, project_slug=slug)
-    operator = Operator()
+    operator = Addresses()
     found = {component.name: component for component in dokku.components(project, operator)}
     assert list(found) == ["release", "web", "worker", "beat"]
     for component in found.values():
@@ -82,7 +59,7 @@ def test_what_the_template_emits_is_accepted(bake: Bake, slug: str, scheduler: s
 
 
 def test_beat_remembers_on_a_disk_that_belongs_to_it(project: Path) -> None:
-    mounts = dokku.set_up(project, Operator().values).mounts
+    mounts = dokku.set_up(project, Addresses().values).mounts
     assert mounts == {"shop-beat": ("beat", "/var/lib/beat")}
     assert "CELERY_BEAT_SCHEDULE_FILE=/var/lib/beat/" in (project / "Dockerfile").read_text("utf-8")
 
@@ -145,12 +122,12 @@ PROCFILE_MUTATIONS = {
 def test_a_wrong_procfile_is_refused(project: Path, old: str, new: str, message: str) -> None:
     edit(project, "Procfile", old, new)
     with pytest.raises(ValueError, match=message):
-        dokku.components(project, Operator())
+        dokku.components(project, Addresses())
 
 
 def test_config_and_port_are_expanded(project: Path) -> None:
     edit(project, "Procfile", "celery -A shop beat", "celery -A ${PS} $PORT $ALLOWED_HOSTS 'a b'")
-    *_, beat = dokku.components(project, Operator())
+    *_, beat = dokku.components(project, Addresses())
     assert beat.command == ("celery", "-A", "beat", "5000", HOST, "a b")
 
 
@@ -202,7 +179,7 @@ def test_a_wrong_app_json_is_refused(
     mutate(app)
     file.write_text(json.dumps(app), "utf-8")
     with pytest.raises(ValueError, match=message):
-        dokku.components(project, Operator())
+        dokku.components(project, Addresses())
 
 
 PAGE_MUTATIONS = {
@@ -227,13 +204,13 @@ PAGE_MUTATIONS = {
 def test_a_wrong_page_is_refused(project: Path, old: str, new: str, message: str) -> None:
     edit(project, "docs/deploy.md", old, new)
     with pytest.raises(ValueError, match=message):
-        dokku.components(project, Operator())
+        dokku.components(project, Addresses())
 
 
 def test_a_page_that_forgets_a_shell_variable_is_refused(project: Path) -> None:
     edit(project, "docs/deploy.md", "APP=shop\n", "")
     with pytest.raises(KeyError, match="APP"):
-        dokku.components(project, Operator())
+        dokku.components(project, Addresses())
 
 
 def test_the_page_prints_no_secret_and_keeps_none_in_the_history(project: Path) -> None:

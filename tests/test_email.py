@@ -31,7 +31,7 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.redis import Redis
 from tests.servers.smtp import SMTPServer
 from tests.servers.tls import Authority
-from tests.users import add_app
+from tests.users import add_app, replace_once
 
 pytestmark = pytest.mark.slow
 
@@ -91,10 +91,7 @@ def quicken(project: Path) -> Path:
         ("notifications/tasks.py", "SENDING_TIME = 60", f"SENDING_TIME = {SENDING_TIME}"),
         ("operations/failures.py", "GROUPING_TIME = 60", "GROUPING_TIME = 1"),
     ):
-        file = project / "apps" / name
-        text = file.read_text("utf-8")
-        assert text.count(slow) == 1, f"{name} does not say {slow}"
-        file.write_text(text.replace(slow, quick), encoding="utf-8")
+        replace_once(project / "apps" / name, slow, quick)
     routes = {"trial/send/": "send", "trial/fail/": "fail"}
     add_app(project, "trial", {"views.py": TRIAL_VIEWS}, routes)
     return project

@@ -1,15 +1,13 @@
 """Whatever the hosting, every process gets what the chosen e-mail provider's settings require."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 from tests.baking import choices
 from tests.conftest import Bake
 from tests.platforms import azure, compose, digitalocean, dokku
-from tests.platforms.surroundings import Surroundings
-from tests.production import HOST, SECRET_KEY
+from tests.platforms.surroundings import Addresses
 
 PLATFORMS = {"compose": compose, "digitalocean": digitalocean, "dokku": dokku, "azure": azure}
 VALUES = {
@@ -30,43 +28,19 @@ VALUES = {
 }
 
 
-class Addresses(Surroundings):
-    """An operator, and servers that only have an address."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.additions = {}
-        self.values = {
-            "SECRET_KEY": SECRET_KEY,
-            "ALLOWED_HOSTS": HOST,
-            "ALERT_RECIPIENTS": "operator@example.com",
-            **VALUES,
-        }
-
-    def database(self, user: str, password: str, name: str) -> str:
-        """Return an address."""
-        return "127.0.0.1:5432"
-
-    def broker(self, password: str) -> str:
-        """Return an address."""
-        return "127.0.0.1:6379"
-
-    def tls_broker(self, password: str) -> str:
-        """Return an address."""
-        return "localhost:6379"
-
-
 @pytest.mark.parametrize("provider", choices()["email_provider"])
 @pytest.mark.parametrize("hosting", choices()["hosting"])
 def test_every_process_gets_the_variables_of_the_provider_and_of_no_other(
-    bake: Bake, tmp_path: Path, hosting: str, provider: str
+    bake: Bake, hosting: str, provider: str
 ) -> None:
     project = bake(hosting=hosting, email_provider=provider)
     settings = (project / "my_project/settings/production.py").read_text("utf-8")
     required = set(re.findall(r'"([A-Z_]+)"', "".join(re.findall(r"env\.require\(.*\)", settings))))
     names = set(re.findall(r"^([A-Z_]+)=$", (project / ".env.example").read_text("utf-8"), re.M))
     assert len(required) >= 5
-    for component in PLATFORMS[hosting].components(project, Addresses(tmp_path)):
+    operator = Addresses(**VALUES)
+    operator.additions = {}
+    for component in PLATFORMS[hosting].components(project, operator):
         environment = component.environment
         assert required <= environment.keys() <= names, component.name
         for name in environment.keys() & VALUES.keys():

@@ -139,13 +139,26 @@ def add_trial_app(project: Path) -> None:
     add_app(project, "trial", {n: textwrap.dedent(c) for n, c in files.items()}, routes)
 
 
+def replace_once(file: Path, old: str, new: str) -> None:
+    """Replace a text that stands in a file once.
+
+    Args:
+        file: of a project that may be changed.
+        old: the text.
+        new: what comes in its place.
+
+    Raises:
+        AssertionError: it does not stand there, or more than once.
+    """
+    text = file.read_text("utf-8")
+    assert text.count(old) == 1, f"{file} has no single {old!r}"
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
 def quicken_alerts(project: Path) -> None:
     """Let failures of one kind be told of after a few seconds, so that nobody waits a minute."""
     failures = project / "apps" / "operations" / "failures.py"
-    text = failures.read_text("utf-8")
-    quick = text.replace("GROUPING_TIME = 60\n", "GROUPING_TIME = 3\n")
-    assert quick != text, "there is no time to shorten"
-    failures.write_text(quick, encoding="utf-8")
+    replace_once(failures, "GROUPING_TIME = 60\n", "GROUPING_TIME = 3\n")
 
 
 def quicken_schedule(project: Path) -> None:

@@ -114,3 +114,36 @@ class Surroundings:
         proxy = TLSProxy(port, self._authority.server_context())
         self._exit.enter_context(proxy)
         return f"localhost:{proxy.port}"
+
+
+class Addresses(Surroundings):
+    """An operator, and servers that only have an address: enough to read a file by."""
+
+    def __init__(self, **values: str) -> None:
+        """Start nothing.
+
+        Args:
+            values: what the operator enters besides, or instead.
+        """
+        self.values = {
+            "SECRET_KEY": SECRET_KEY,
+            "ALLOWED_HOSTS": HOST,
+            "EMAIL_HOST": "localhost",
+            "EMAIL_HOST_USER": "mailer",
+            "EMAIL_HOST_PASSWORD": "it's $5",
+            "ALERT_RECIPIENTS": "operator@example.com",
+            **values,
+        }
+        self.additions = {"EMAIL_PORT": "2525"}
+
+    def database(self, user: str, password: str, name: str) -> str:
+        """Return an address."""
+        return "127.0.0.1:5432"
+
+    def broker(self, password: str) -> str:
+        """Return an address."""
+        return "127.0.0.1:6379"
+
+    def tls_broker(self, password: str) -> str:
+        """Return an address."""
+        return "localhost:6379"

@@ -6,9 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
+from typing import Any
 
 import environ
 import pytest
+from celery import current_app
+from celery.exceptions import Retry
+from celery.signals import task_retry
 from django.core.cache import cache
 
 LoadSettings = Callable[..., ModuleType]
@@ -30,6 +34,25 @@ PRODUCTION = {
 @pytest.fixture(autouse=True)
 def _empty_cache() -> None:
     cache.clear()
+
+
+@pytest.fixture
+def eager_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make an eager task try again at once; a propagating one raises Retry instead."""
+    monkeypatch.setitem(current_app.conf, "task_eager_propagates", False)
+
+
+@pytest.fixture
+def delays() -> Iterator[list[float]]:
+    """The seconds of each retry; eager tasks do not wait for them."""
+    seconds: list[float] = []
+
+    def note(reason: Retry, **kwargs: Any) -> None:
+        seconds.append(reason.when)  # type: ignore[arg-type]
+
+    task_retry.connect(note)
+    yield seconds
+    task_retry.disconnect(note)
 
 
 @pytest.fixture

@@ -13,9 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-from celery import current_app
-from celery.exceptions import Retry
-from celery.signals import task_retry
 from django.core.mail import EmailMessage
 from django.db import transaction
 from django.utils.http import http_date
@@ -25,6 +22,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from apps.notifications import webhooks
 from apps.notifications.errors import PermanentDeliveryError, TemporaryDeliveryError
 from apps.notifications.tasks import send_webhook
+
+pytestmark = pytest.mark.usefixtures("eager_retries")
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
@@ -89,25 +88,6 @@ def looked_up(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[str]:
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     return asked
-
-
-@pytest.fixture(autouse=True)
-def eager_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make an eager task try again at once; a propagating one raises Retry instead."""
-    monkeypatch.setitem(current_app.conf, "task_eager_propagates", False)
-
-
-@pytest.fixture
-def delays() -> Iterator[list[float]]:
-    """The seconds of each retry; eager tasks do not wait for them."""
-    seconds: list[float] = []
-
-    def note(reason: Retry, **kwargs: Any) -> None:
-        seconds.append(reason.when)  # type: ignore[arg-type]
-
-    task_retry.connect(note)
-    yield seconds
-    task_retry.disconnect(note)
 
 
 @contextmanager

@@ -8,9 +8,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from celery import current_app
-from celery.exceptions import Retry
-from celery.signals import task_retry
 from django.utils.http import http_date
 from pytest_django import Settings
 
@@ -21,7 +18,7 @@ from apps.notifications.tasks import send_email
 
 from . import provider
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("eager_retries")]
 
 HANG_UP = 0
 
@@ -74,25 +71,6 @@ def api(settings: Settings) -> Iterator[API]:
         yield api
         api.shutdown()
         thread.join()
-
-
-@pytest.fixture(autouse=True)
-def eager_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make an eager task try again at once; a propagating one raises Retry instead."""
-    monkeypatch.setitem(current_app.conf, "task_eager_propagates", False)
-
-
-@pytest.fixture
-def delays() -> Iterator[list[float]]:
-    """The seconds of each retry; eager tasks do not wait for them."""
-    seconds: list[float] = []
-
-    def note(reason: Retry, **kwargs: Any) -> None:
-        seconds.append(reason.when)  # type: ignore[arg-type]
-
-    task_retry.connect(note)
-    yield seconds
-    task_retry.disconnect(note)
 
 
 def send() -> None:

@@ -11,9 +11,6 @@ from typing import Any
 
 import boto3
 import pytest
-from celery import current_app
-from celery.exceptions import Retry
-from celery.signals import task_retry
 from pytest_django import Settings
 
 from apps.notifications import transport
@@ -21,7 +18,7 @@ from apps.notifications.emails import compose
 from apps.notifications.errors import PermanentDeliveryError, TemporaryDeliveryError
 from apps.notifications.tasks import send_email
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("eager_retries")]
 
 HANG_UP = 0
 ACCEPTED: tuple[int, dict[str, str], str] = (200, {}, '{"MessageId": "1"}')
@@ -80,25 +77,6 @@ def api(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[API]:
         yield api
         api.shutdown()
         thread.join()
-
-
-@pytest.fixture(autouse=True)
-def eager_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make an eager task try again at once; a propagating one raises Retry instead."""
-    monkeypatch.setitem(current_app.conf, "task_eager_propagates", False)
-
-
-@pytest.fixture
-def delays() -> Iterator[list[float]]:
-    """The seconds of each retry; eager tasks do not wait for them."""
-    seconds: list[float] = []
-
-    def note(reason: Retry, **kwargs: Any) -> None:
-        seconds.append(reason.when)  # type: ignore[arg-type]
-
-    task_retry.connect(note)
-    yield seconds
-    task_retry.disconnect(note)
 
 
 def use(settings: Settings, **parameters: Any) -> None:

@@ -15,15 +15,15 @@ from functools import partial
 from typing import Any
 
 import pytest
-from celery import current_app
-from celery.exceptions import Retry, SoftTimeLimitExceeded
-from celery.signals import task_retry
+from celery.exceptions import SoftTimeLimitExceeded
 from pytest_django import Settings
 
 from apps.notifications import transport
 from apps.notifications.emails import compose
 from apps.notifications.errors import PermanentDeliveryError, TemporaryDeliveryError
 from apps.notifications.tasks import send_email
+
+pytestmark = pytest.mark.usefixtures("eager_retries")
 
 HANG_UP = ""
 DRIP = "drip"
@@ -93,25 +93,6 @@ def server(settings: Settings) -> Iterator[SMTPServer]:
         yield server
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture(autouse=True)
-def eager_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make an eager task try again at once; a propagating one raises Retry instead."""
-    monkeypatch.setitem(current_app.conf, "task_eager_propagates", False)
-
-
-@pytest.fixture
-def delays() -> Iterator[list[float]]:
-    """The seconds of each retry; eager tasks do not wait for them."""
-    seconds: list[float] = []
-
-    def note(reason: Retry, **kwargs: Any) -> None:
-        seconds.append(reason.when)  # type: ignore[arg-type]
-
-    task_retry.connect(note)
-    yield seconds
-    task_retry.disconnect(note)
 
 
 def send(recipients: list[str] | None = None) -> None:
