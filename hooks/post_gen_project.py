@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 SCHEDULER = "{{ cookiecutter.scheduler }}"
+PROCESS_MANAGER = "{{ cookiecutter.process_manager }}"
 CI = "{{ cookiecutter.ci }}"
 LICENSE = "{{ cookiecutter.license }}"
 
@@ -18,6 +19,11 @@ CONDITIONAL_PATHS = {
     "LICENSE": LICENSE != "Proprietary",
     "apps/operations/migrations/0002_scheduleentry.py": SCHEDULER == "database",
     "apps/operations/schedule_sync.py": SCHEDULER == "database",
+    "apps/operations/management/commands/server.py": PROCESS_MANAGER == "prodserver",
+    "apps/operations/management/commands/worker.py": PROCESS_MANAGER == "prodserver",
+    "apps/operations/management/processes.py": PROCESS_MANAGER == "prodserver",
+    "tests/test_processes.py": PROCESS_MANAGER == "prodserver",
+    "tests/test_beat_lock.py": SCHEDULER == "redbeat",
     "tests/test_schedule_sync.py": SCHEDULER == "database",
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from tests.processes import Response, Stack, http_get, python_environment, wait_until
-from tests.users import add_notes_app, add_trial_app, quicken_heartbeat
+from tests.users import add_notes_app, add_trial_app, quicken_schedule
 
 HOST = "www.example.com"
 SECRET_KEY = "Fh3kLw-9sQzR0vXbT7nYpC2mGdJ5aUeK8iHoNq1WcZr4tBxV6y"
@@ -74,7 +74,7 @@ def prepare(project: Path) -> Path:
     """
     add_notes_app(project)
     add_trial_app(project)
-    quicken_heartbeat(project)
+    quicken_schedule(project)
     development = {"PYTHONDONTWRITEBYTECODE": "1"}
     with Stack(project, development, python_environment(project)) as stack:
         for command in (["makemigrations", "notes", "trial"], ["collectstatic", "--noinput"]):
