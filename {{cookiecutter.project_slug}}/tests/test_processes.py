@@ -7,17 +7,17 @@ from django_prodserver.backends.base import BaseProcessBackend, BaseServerBacken
 from django_prodserver.management.base import BaseProcessCommand
 from pytest_django import Settings
 
-STARTED: list[str] = []
+started: list[str] = []
 
 
 class Server(BaseServerBackend):
     def start_server(self, *args: str) -> None:
-        STARTED.append("server")
+        started.append("server")
 
 
 class Worker(BaseWorkerBackend):
     def start_server(self, *args: str) -> None:
-        STARTED.append("worker")
+        started.append("worker")
 
 
 @pytest.mark.parametrize("backend", [Server, Worker])
@@ -26,11 +26,11 @@ def test_a_process_starts_without_a_line_that_is_no_json(
 ) -> None:
     name = backend.__name__.lower()
     settings.PRODUCTION_PROCESSES = {"it": {"BACKEND": f"{__name__}.{backend.__name__}"}}
-    STARTED.clear()
+    started.clear()
     command = load_command_class(get_commands()[name], name)
     assert isinstance(command, BaseProcessCommand)
     command.start_process("it")
-    assert STARTED == [name]
+    assert started == [name]
     assert capsys.readouterr().out == ""
 
 
