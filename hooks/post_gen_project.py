@@ -9,6 +9,7 @@ from pathlib import Path
 HOSTING = "{{ cookiecutter.hosting }}"
 EMAIL_PROVIDER = "{{ cookiecutter.email_provider }}"
 SCHEDULER = "{{ cookiecutter.scheduler }}"
+PROCESS_MANAGER = "{{ cookiecutter.process_manager }}"
 CI = "{{ cookiecutter.ci }}"
 LICENSE = "{{ cookiecutter.license }}"
 
@@ -41,6 +42,11 @@ CONDITIONAL_PATHS = {
     "apps/notifications/urls.py": EMAIL_PROVIDER != "smtp",
     "tests/provider.py": EMAIL_PROVIDER != "smtp",
     "tests/test_notifications_suppression.py": EMAIL_PROVIDER != "smtp",
+    "apps/operations/management/commands/server.py": PROCESS_MANAGER == "prodserver",
+    "apps/operations/management/commands/worker.py": PROCESS_MANAGER == "prodserver",
+    "apps/operations/management/processes.py": PROCESS_MANAGER == "prodserver",
+    "tests/test_processes.py": PROCESS_MANAGER == "prodserver",
+    "tests/test_beat_lock.py": SCHEDULER == "redbeat",
     "tests/test_schedule_sync.py": SCHEDULER == "database",
 }
 

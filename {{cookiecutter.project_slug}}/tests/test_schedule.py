@@ -1,12 +1,12 @@
 """The list of periodic tasks."""
 
-{% if cookiecutter.scheduler == "code" -%}
+{% if cookiecutter.scheduler in ("code", "redbeat") -%}
 from datetime import timedelta
 
 {% endif -%}
 from celery import current_app
 from django.conf import settings
-{%- if cookiecutter.scheduler == "code" %}
+{%- if cookiecutter.scheduler in ("code", "redbeat") %}
 
 from apps.operations.schedule import PeriodicTask
 {%- endif %}
@@ -22,7 +22,7 @@ def test_every_task_exists_and_its_queue_is_declared() -> None:
     for entry in settings.PERIODIC_TASKS:
         assert entry.task in current_app.tasks
         current_app.amqp.router.route({"queue": entry.queue} if entry.queue else {}, entry.task)
-{%- if cookiecutter.scheduler == "code" %}
+{%- if cookiecutter.scheduler in ("code", "redbeat") %}
 
 
 def test_beat_gets_every_entry() -> None:

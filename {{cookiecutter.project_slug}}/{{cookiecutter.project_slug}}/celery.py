@@ -1,6 +1,9 @@
 """The Celery application that ``celery -A {{ cookiecutter.project_slug }}`` starts."""
 
 from celery.backends.redis import RedisBackend
+{%- if cookiecutter.scheduler == "redbeat" %}
+from django.conf import settings
+{%- endif %}
 from kombu.transport import TRANSPORT_ALIASES
 
 from apps.operations.application import Application
@@ -16,4 +19,8 @@ RedisBackend.ConnectionPool = ConnectionPool  # type: ignore[assignment, method-
 
 app = Application("{{ cookiecutter.project_slug }}")
 app.config_from_object("django.conf:settings", namespace="CELERY")
+{%- if cookiecutter.scheduler == "redbeat" %}
+# RedBeat looks for its settings without a namespace.
+app.conf.update(settings.REDBEAT)
+{%- endif %}
 app.autodiscover_tasks()

@@ -1,5 +1,9 @@
 """The scheduler that beat runs: the chosen one, with a heartbeat."""
 
+{% if cookiecutter.scheduler == "redbeat" -%}
+import logging
+import time
+{% endif -%}
 from typing import Any
 
 {% if cookiecutter.scheduler == "database" -%}
@@ -18,6 +22,41 @@ from apps.operations import heartbeat
 
 class Scheduler(PersistentScheduler):
     """The schedule in the settings."""
+{%- elif cookiecutter.scheduler == "redbeat" -%}
+from celery.signals import beat_init
+from redbeat import RedBeatScheduler
+from redbeat.schedulers import LUA_EXTEND_TO_SCRIPT, acquire_distributed_beat_lock, get_redis
+
+from apps.operations import heartbeat
+
+logger = logging.getLogger(__name__)
+
+# RedBeat's own handler waits for the lock without a sign of life.
+beat_init.disconnect(acquire_distributed_beat_lock)
+
+
+@beat_init.connect
+def wait_for_lock(sender: Any, **_: Any) -> None:
+    """Wait until no other beat holds the lock, then take it.
+
+    Args:
+        sender: Celery's beat service.
+    """
+    scheduler = sender.scheduler
+    client = get_redis(scheduler.app)
+    lock = client.lock(scheduler.lock_key, timeout=scheduler.lock_timeout)
+    while not lock.acquire(blocking=False):
+        logger.info("another beat ticks; waiting for its lock")
+        heartbeat.beat("beat")
+        time.sleep(scheduler.max_interval)
+    # redis-py's own script would add the time-out to what is left of it.
+    lock.lua_extend = client.register_script(LUA_EXTEND_TO_SCRIPT)
+    scheduler.lock = lock
+    logger.info("holding the lock")
+
+
+class Scheduler(RedBeatScheduler):
+    """The schedule in Redis; of several beats the one with the lock ticks."""
 {%- endif %}
 
     def tick(self, *args: Any, **kwargs: Any) -> float:

@@ -29,7 +29,7 @@ class PeriodicTask:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     queue: str | None = None
     expires: timedelta | None = None
-{%- if cookiecutter.scheduler == "code" %}
+{%- if cookiecutter.scheduler in ("code", "redbeat") %}
 
     def as_celery(self) -> dict[str, Any]:
         """Return the entry as ``CELERY_BEAT_SCHEDULE`` wants it."""

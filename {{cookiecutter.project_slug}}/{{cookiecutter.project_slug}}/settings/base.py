@@ -55,6 +55,10 @@ INSTALLED_APPS = [
     "apps.accounts",
     "apps.notifications",
     "apps.operations",
+{%- if cookiecutter.process_manager == "prodserver" %}
+    # After operations, whose commands of the same names stand before its own.
+    "django_prodserver",
+{%- endif %}
 ]
 
 MIDDLEWARE = [
@@ -214,14 +218,50 @@ CELERY_BEAT_SCHEDULER = "apps.operations.beat.Scheduler"
 DJANGO_CELERY_BEAT_TZ_AWARE = True
 # Beat looks at the database this often, in seconds, and shows a sign of life each time.
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5
-{%- elif cookiecutter.scheduler == "code" %}
+{%- else %}
 CELERY_BEAT_SCHEDULE = {entry.name: entry.as_celery() for entry in SCHEDULE}
+{%- endif %}
+{%- if cookiecutter.scheduler == "code" %}
 # Where beat remembers when each task ran last.
 CELERY_BEAT_SCHEDULE_FILENAME = env.text("CELERY_BEAT_SCHEDULE_FILE", "celerybeat-schedule")
 # Beat wakes up at least this often, in seconds, and shows a sign of life each time.
 CELERY_BEAT_MAX_LOOP_INTERVAL = 30
+{%- elif cookiecutter.scheduler == "redbeat" %}
+# Of several beats the one that holds the lock ticks. One that was killed holds it for the lock's
+# time-out, and those that wait ask this often: after 25 seconds at most another one ticks.
+CELERY_BEAT_MAX_LOOP_INTERVAL = 5
+REDBEAT = {
+    "redbeat_redis_url": CELERY_BROKER_URL,
+    "redbeat_redis_use_ssl": CELERY_BROKER_USE_SSL,
+    "redbeat_redis_options": {
+        "socket_connect_timeout": 5,
+        "socket_timeout": 5,
+        "retry_period": 60,
+    },
+    "redbeat_key_prefix": f"{SERVICE_NAME}:redbeat:",
+    "redbeat_lock_timeout": 20,
+}
 {%- endif %}
 
+{% if cookiecutter.process_manager == "prodserver" -%}
+# The processes that `manage.py server` and `manage.py worker` start
+PRODUCTION_PROCESSES: dict[str, dict[str, Any]] = {
+    "web": {
+        "BACKEND": "django_prodserver.backends.servers.gunicorn.GunicornServer",
+        "ARGS": {"config": "gunicorn.conf.py"},
+    },
+    "worker": {
+        "BACKEND": "django_prodserver.backends.workers.celery.CeleryWorker",
+        "APP": TASK_APPLICATION,
+        "ARGS": {"without-gossip": None, "without-mingle": None},
+    },
+    "beat": {
+        "BACKEND": "django_prodserver.backends.workers.celery.CeleryBeat",
+        "APP": TASK_APPLICATION,
+    },
+}
+
+{% endif -%}
 # Static files
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
