@@ -74,7 +74,12 @@ class AnswerRules(Extension):
 
     def _refuse_bad_answers(self, answers: Mapping[str, str]) -> str:
         rules = answer_rules()
-        refuse([getattr(rules, name)(answers[name]) for name in TEXT_QUESTIONS])
+        refuse(
+            [
+                *(getattr(rules, name)(answers[name]) for name in TEXT_QUESTIONS),
+                rules.scheduler(answers["scheduler"], answers["hosting"]),  # type: ignore[attr-defined]
+            ]
+        )
         return ""
 
 

@@ -25,6 +25,8 @@ CONDITIONAL_PATHS = {
     "app.json": HOSTING == "dokku",
     "apps/operations/migrations/0002_scheduleentry.py": SCHEDULER == "database",
     "apps/operations/schedule_sync.py": SCHEDULER == "database",
+    "apps/operations/beat.py": SCHEDULER != "platform",
+    "apps/operations/management/commands/enqueue.py": SCHEDULER == "platform",
     "azure.yaml": HOSTING == "azure",
     "compose.production.yml": HOSTING == "compose",
     "deploy": HOSTING in ("compose", "digitalocean"),
@@ -34,6 +36,10 @@ CONDITIONAL_PATHS = {
     "deploy/restore.sh": HOSTING == "compose",
     "deploy/spec.py": HOSTING == "digitalocean",
     "infra": HOSTING == "azure",
+    "infra/beat.bicep": HOSTING == "azure" and SCHEDULER != "platform",
+    "infra/beat.parameters.json": HOSTING == "azure" and SCHEDULER != "platform",
+    "infra/schedule.bicep": HOSTING == "azure" and SCHEDULER == "platform",
+    "infra/schedule.parameters.json": HOSTING == "azure" and SCHEDULER == "platform",
     "apps/notifications/admin.py": EMAIL_PROVIDER != "smtp",
     "apps/notifications/migrations": EMAIL_PROVIDER != "smtp",
     "apps/notifications/models.py": EMAIL_PROVIDER != "smtp",
@@ -46,7 +52,9 @@ CONDITIONAL_PATHS = {
     "apps/operations/management/commands/worker.py": PROCESS_MANAGER == "prodserver",
     "apps/operations/management/processes.py": PROCESS_MANAGER == "prodserver",
     "tests/test_processes.py": PROCESS_MANAGER == "prodserver",
+    "tests/test_beat.py": SCHEDULER != "platform",
     "tests/test_beat_lock.py": SCHEDULER == "redbeat",
+    "tests/test_enqueue.py": SCHEDULER == "platform",
     "tests/test_schedule_sync.py": SCHEDULER == "database",
 }
 
@@ -59,7 +67,7 @@ NEXT_STEPS = """
   uv run manage.py migrate
   uv run manage.py runserver      # http://localhost:8000
 
-Or with PostgreSQL, a broker, a worker and beat in containers: docker compose up
+Or with PostgreSQL, a broker{{ ' and a worker' if cookiecutter.scheduler == 'platform' else ', a worker and beat' }} in containers: docker compose up
 """
 
 

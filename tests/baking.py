@@ -184,15 +184,31 @@ def choices() -> dict[str, list[str]]:
     }
 
 
+def allowed(answers: Answers) -> bool:
+    """Return whether the answers, of which some may be missing, can be picked together."""
+    return (answers.get("hosting"), answers.get("scheduler")) != ("compose", "platform")
+
+
 def combinations() -> list[dict[str, str]]:
     """Return combinations of choices, among which every two answers of two questions meet.
 
     All combinations would be thousands. What the processes are hangs on the hosting, the scheduler
     and the process manager together, so these are combined in full.
     """
-    pairs = [dict(zip(choices(), row, strict=True)) for row in AllPairs(list(choices().values()))]
+    names = list(choices())
+    pairs = [
+        dict(zip(names, row, strict=True))
+        for row in AllPairs(
+            list(choices().values()),
+            filter_func=lambda row: allowed(dict(zip(names, row, strict=False))),
+        )
+    ]
     together = ("hosting", "scheduler", "process_manager")
-    products = itertools.product(*(choices()[name] for name in together))
+    products = (
+        product
+        for product in itertools.product(*(choices()[name] for name in together))
+        if allowed(dict(zip(together, product, strict=True)))
+    )
     found = pairs + [
         {**pair, **dict(zip(together, product, strict=True))}
         for pair, product in zip(itertools.cycle(pairs), products, strict=False)

@@ -29,7 +29,7 @@ def test_a_beat_that_waits_for_the_lock_shows_signs_of_life(
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     signs: list[str] = []
-    monkeypatch.setattr(heartbeat, "beat", signs.append)
+    monkeypatch.setattr(heartbeat, "touch", signs.append)
     scheduler = SimpleNamespace(
         app=None, lock=None, lock_key="lock", lock_timeout=20, max_interval=5
     )

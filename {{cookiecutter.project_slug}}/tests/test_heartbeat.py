@@ -1,4 +1,4 @@
-"""The heartbeat file of worker and beat."""
+"""The heartbeat file of a worker{% if cookiecutter.scheduler != "platform" %} and of beat{% endif %}."""
 
 import os
 import subprocess
@@ -19,24 +19,24 @@ def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_a_process_that_beats_lives() -> None:
-    heartbeat.beat("worker")
+    heartbeat.touch("worker")
     assert heartbeat.main(["worker"]) is None
 
 
 def test_a_process_that_stopped_does_not_live() -> None:
-    heartbeat.beat("beat")
-    heartbeat.stop("beat")
-    assert "no heartbeat" in str(heartbeat.main(["beat"]))
+    heartbeat.touch("worker")
+    heartbeat.stop("worker")
+    assert "no heartbeat" in str(heartbeat.main(["worker"]))
 
 
 def test_an_old_heartbeat_is_no_life() -> None:
-    heartbeat.beat("worker")
+    heartbeat.touch("worker")
     long_ago = time.time() - heartbeat.MAX_AGE - 10
     os.utime(heartbeat.path("worker"), (long_ago, long_ago))
     assert "130 seconds old, 120 are allowed" in str(heartbeat.main(["worker"]))
 
 
-@pytest.mark.parametrize("arguments", [[], ["web"], ["worker", "beat"]])
+@pytest.mark.parametrize("arguments", [[], ["web"], ["worker", "worker"]])
 def test_wrong_arguments_are_explained(arguments: list[str]) -> None:
     assert "usage:" in str(heartbeat.main(arguments))
 
@@ -63,5 +63,5 @@ def test_the_command_imports_neither_django_nor_celery(tmp_path: Path) -> None:
         )
 
     assert check().returncode == 1
-    heartbeat.beat("worker")
+    heartbeat.touch("worker")
     assert check().returncode == 0

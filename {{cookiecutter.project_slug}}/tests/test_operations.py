@@ -1,4 +1,4 @@
-"""Checks, doctor, release and the start of worker and beat."""
+"""Checks, doctor, release and the start of a worker."""
 
 import json
 import logging
@@ -14,7 +14,6 @@ import celery.apps.worker
 import pytest
 import redis
 from celery import current_app
-from celery.apps.beat import Beat
 from celery.apps.worker import Worker
 from celery.concurrency import prefork, solo
 from django.conf import settings
@@ -30,7 +29,6 @@ from django.utils import timezone
 from apps.accounts.models import User
 from apps.operations import alerts, checks, heartbeat, pings, programs
 from apps.operations.apps import OperationsConfig
-from apps.operations.beat import Scheduler
 from apps.operations.management.commands import release
 from apps.operations.models import FailedTask, Heartbeat, ScheduledRun
 from apps.operations.overdue import OverdueEntry
@@ -266,10 +264,10 @@ def test_a_release_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.django_db
 def test_a_heartbeat_is_one_row() -> None:
-    record_heartbeat.delay("beat")
-    record_heartbeat.delay("beat")
+    record_heartbeat.delay("{{ cookiecutter.__sender }}")
+    record_heartbeat.delay("{{ cookiecutter.__sender }}")
     [row] = Heartbeat.objects.all()
-    assert str(row) == "beat"
+    assert str(row) == "{{ cookiecutter.__sender }}"
 
 
 @pytest.mark.django_db
@@ -283,13 +281,13 @@ def test_expired_sessions_are_deleted() -> None:
 
 @pytest.mark.django_db
 def test_what_runs_again_after_a_pause_is_not_overdue() -> None:
-    record_heartbeat.delay("beat")
+    record_heartbeat.delay("{{ cookiecutter.__sender }}")
     long_ago = timezone.now() - timedelta(days=2)
     ScheduledRun.objects.create(name="report", schedule="daily", expected_since=long_ago)
-    record_heartbeat.delay("beat")
+    record_heartbeat.delay("{{ cookiecutter.__sender }}")
     assert ScheduledRun.objects.get().expected_since == long_ago
     Heartbeat.objects.update(seen_at=long_ago)
-    record_heartbeat.delay("beat")
+    record_heartbeat.delay("{{ cookiecutter.__sender }}")
     assert ScheduledRun.objects.get().expected_since > long_ago
 
 
@@ -335,9 +333,9 @@ def test_a_process_without_database_does_not_start(
     monkeypatch.setattr(connection, "close", do_nothing)
     monkeypatch.setattr(programs, "ping_database", fail)
     with pytest.raises(SystemExit):
-        programs.prepare("beat")
+        programs.prepare("worker")
     assert "waiting for the database: refused" in caplog.text
-    assert "beat can't start: the database does not answer: refused" in caplog.text
+    assert "worker can't start: the database does not answer: refused" in caplog.text
 
 
 @pytest.mark.django_db
@@ -381,25 +379,25 @@ def _not_eager(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.django_db
 @pytest.mark.usefixtures("_not_eager")
 def test_an_old_heartbeat_of_the_schedule_is_a_problem() -> None:
-    record_heartbeat("beat")
-    assert checks.check_beat() == []
-    Heartbeat.objects.update(seen_at=timezone.now() - timedelta(minutes=10))
-    [problem] = checks.check_beat()
+    record_heartbeat("{{ cookiecutter.__sender }}")
+    assert checks.check_{{ cookiecutter.__sender }}() == []
+    Heartbeat.objects.update(seen_at=timezone.now() - timedelta(minutes=20))
+    [problem] = checks.check_{{ cookiecutter.__sender }}()
     assert re.fullmatch(
-        r"sent its last heartbeat 60\d seconds ago: do beat and a worker run\?", problem
+        r"sent its last heartbeat 120\d seconds ago: do {{ cookiecutter.__sender }} and a worker run\?", problem
     )
 
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("_not_eager")
 def test_a_new_deployment_may_take_its_time_for_the_first_heartbeat() -> None:
-    [problem] = checks.check_beat()
+    [problem] = checks.check_{{ cookiecutter.__sender }}()
     assert "run python manage.py release" in problem
     ScheduledRun.objects.create(name="any", schedule="any", expected_since=timezone.now())
-    assert checks.check_beat() == []
-    ScheduledRun.objects.update(expected_since=timezone.now() - timedelta(minutes=4))
-    [problem] = checks.check_beat()
-    assert "has sent no heartbeat since the release 24" in problem
+    assert checks.check_{{ cookiecutter.__sender }}() == []
+    ScheduledRun.objects.update(expected_since=timezone.now() - timedelta(minutes=16))
+    [problem] = checks.check_{{ cookiecutter.__sender }}()
+    assert "has sent no heartbeat since the release 96" in problem
 
 
 @pytest.mark.django_db
@@ -443,22 +441,16 @@ def test_a_worker_watches_the_schedule_while_it_runs(monkeypatch: pytest.MonkeyP
     assert FakeWatch.seen == ["worker started", "worker stopped"]
 
 
-def test_worker_and_beat_prepare_and_print_no_banner(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_prepares_and_prints_no_banner(monkeypatch: pytest.MonkeyPatch) -> None:
     prepared: list[str] = []
     options: dict[str, Any] = {}
     monkeypatch.setattr(programs, "prepare", prepared.append)
     monkeypatch.setattr(Worker, "on_before_init", lambda self, **given: options.update(given))
-    monkeypatch.setattr(Beat, "init_loader", do_nothing)
-    monkeypatch.setattr(programs, "Watch", FakeWatch)
     worker_class = current_app.Worker
     worker_class.on_before_init(worker_class.__new__(worker_class))
-    beat: Any = current_app.Beat()
-    beat.init_loader()
-    assert prepared == ["worker", "beat"]
+    assert prepared == ["worker"]
     assert {programs.HeartbeatStep, programs.WatchStep} <= current_app.steps["worker"]
-    assert FakeWatch.seen == ["beat started"]
     assert options["quiet"] is True
-    assert beat.quiet is True
 
 
 @pytest.mark.parametrize(
@@ -482,7 +474,7 @@ def test_sigterm_is_handled_like_sigquit_where_tasks_can_be_ended(
 
 def test_the_worker_touches_its_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(heartbeat, "beat", seen.append)
+    monkeypatch.setattr(heartbeat, "touch", seen.append)
     monkeypatch.setattr(heartbeat, "stop", lambda process: seen.append(f"{process} stopped"))
 
     class Parent:
@@ -513,19 +505,6 @@ def test_what_a_worker_says_at_its_end_is_logged(caplog: pytest.LogCaptureFixtur
     caplog.set_level(logging.INFO)
     celery.apps.worker.safe_say("worker: Cold shutdown\n\n(MainProcess)")  # type: ignore[attr-defined]
     assert "worker: Cold shutdown (MainProcess)" in caplog.text
-
-
-def test_beat_touches_its_heartbeat_at_each_tick(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[str] = []
-    monkeypatch.setattr(heartbeat, "beat", seen.append)
-    monkeypatch.setattr(heartbeat, "stop", lambda process: seen.append(f"{process} stopped"))
-    base = Scheduler.__mro__[1]
-    monkeypatch.setattr(base, "tick", lambda self: 5.0)
-    monkeypatch.setattr(base, "close", do_nothing)
-    scheduler = Scheduler.__new__(Scheduler)
-    assert scheduler.tick() == 5.0
-    scheduler.close()
-    assert seen == ["beat", "beat stopped"]
 
 
 def test_a_certificate_that_is_not_verified_names_the_setting(
@@ -577,7 +556,7 @@ def test_what_the_service_writes_is_shown_in_the_admin_and_not_edited(
 ) -> None:
     administrator = User.objects.create_superuser(username=uuid.uuid4().hex)
     client.force_login(administrator)
-    record_heartbeat.delay("beat")
+    record_heartbeat.delay("{{ cookiecutter.__sender }}")
     now = timezone.now()
     FailedTask.objects.create(task="task", task_id="1", reason="ValueError", failed_at=now)
     ScheduledRun.objects.create(name="report", schedule="daily", expected_since=now)

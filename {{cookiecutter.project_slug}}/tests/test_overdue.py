@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 {%- endif %}
 
 import pytest
-{%- if cookiecutter.scheduler == "code" %}
+{%- if cookiecutter.scheduler != "database" %}
 from celery import Celery
 {%- endif %}
 from celery.schedules import crontab
@@ -32,14 +32,20 @@ from apps.operations.schedule_sync import sync_schedule
 from apps.operations.tasks import record_heartbeat
 
 TASK = "apps.operations.tasks.record_heartbeat"
+{%- if cookiecutter.scheduler == "platform" %}
+EVERY_MINUTE = crontab()
+{%- else %}
+EVERY_MINUTE = timedelta(minutes=1)
+{%- endif %}
+EVERY_OTHER_MINUTE = crontab(minute="*/2")
 
 
-def set_schedule(settings: Settings, **entries: timedelta | crontab) -> None:
+def set_schedule(settings: Settings, **entries: {% if cookiecutter.scheduler != "platform" %}timedelta | {% endif %}crontab) -> None:
     """Let the schedule have these entries, and no other."""
     tasks = [PeriodicTask(name=name, task=TASK, schedule=when) for name, when in entries.items()]
 {%- if cookiecutter.scheduler == "database" %}
     sync_schedule(tasks)
-{%- elif cookiecutter.scheduler == "code" %}
+{%- else %}
     settings.PERIODIC_TASKS = tasks
 {%- endif %}
     expect_runs()
@@ -57,6 +63,23 @@ def names() -> list[str]:
     return [entry.name for entry in overdue_entries()]
 
 
+{% if cookiecutter.scheduler == "platform" -%}
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("schedule", "minutes", "late"),
+    [
+        (EVERY_MINUTE, 10, False),
+        (EVERY_MINUTE, 13, True),
+        (crontab(minute="*/30"), 71, True),
+    ],
+)
+def test_a_run_may_be_late_by_ten_minutes(
+    settings: Settings, schedule: crontab, minutes: float, late: bool
+) -> None:
+    set_schedule(settings, poll=schedule)
+    expect_since("poll", minutes=minutes)
+    assert names() == (["poll"] if late else [])
+{%- else -%}
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("interval", "minutes", "late"),
@@ -68,11 +91,12 @@ def test_an_interval_may_be_late_by_two_minutes_or_a_tenth(
     set_schedule(settings, poll=timedelta(minutes=interval))
     expect_since("poll", minutes=minutes)
     assert names() == (["poll"] if late else [])
+{%- endif %}
 
 
 @pytest.mark.django_db
 def test_an_entry_is_not_overdue_before_it_could_have_run(settings: Settings) -> None:
-    set_schedule(settings, poll=timedelta(minutes=1), report=crontab(hour="3", minute="30"))
+    set_schedule(settings, poll=EVERY_MINUTE, report=crontab(hour="3", minute="30"))
     assert names() == []
 
 
@@ -94,19 +118,19 @@ def test_a_crontab_is_compared_with_its_last_run(settings: Settings) -> None:
 
 @pytest.mark.django_db
 def test_a_new_schedule_counts_from_now(settings: Settings) -> None:
-    set_schedule(settings, poll=timedelta(minutes=1), report=timedelta(minutes=1))
+    set_schedule(settings, poll=EVERY_MINUTE, report=EVERY_MINUTE)
     expect_since("poll", hours=1)
     since = expect_since("report", hours=1)
-    set_schedule(settings, poll=timedelta(minutes=2), report=timedelta(minutes=1))
+    set_schedule(settings, poll=EVERY_OTHER_MINUTE, report=EVERY_MINUTE)
     assert names() == ["report"]
     assert ScheduledRun.objects.get(name="report").expected_since == since
 
 
 @pytest.mark.django_db
 def test_an_entry_that_vanished_is_not_overdue(settings: Settings) -> None:
-    set_schedule(settings, poll=timedelta(minutes=1), report=timedelta(minutes=1))
+    set_schedule(settings, poll=EVERY_MINUTE, report=EVERY_MINUTE)
     expect_since("poll", hours=1)
-    set_schedule(settings, report=timedelta(minutes=1))
+    set_schedule(settings, report=EVERY_MINUTE)
     assert [str(run) for run in ScheduledRun.objects.all()] == ["report"]
 
 
@@ -114,7 +138,7 @@ def test_an_entry_that_vanished_is_not_overdue(settings: Settings) -> None:
 def test_an_entry_is_not_overdue_while_its_new_schedule_is_not_known_yet(
     settings: Settings,
 ) -> None:
-    set_schedule(settings, poll=timedelta(minutes=1))
+    set_schedule(settings, poll=EVERY_MINUTE)
     expect_since("poll", hours=1)
     ScheduledRun.objects.update(schedule="another")
     assert names() == []
@@ -122,9 +146,9 @@ def test_an_entry_is_not_overdue_while_its_new_schedule_is_not_known_yet(
 
 @pytest.mark.django_db
 def test_a_run_is_recorded_by_the_name_of_its_entry(settings: Settings) -> None:
-    set_schedule(settings, poll=timedelta(minutes=1), report=timedelta(minutes=1))
-    record_heartbeat.apply(("beat",), headers={"periodic_task_name": "poll"})
-    record_heartbeat.apply(("beat",))
+    set_schedule(settings, poll=EVERY_MINUTE, report=EVERY_MINUTE)
+    record_heartbeat.apply(("{{ cookiecutter.__sender }}",), headers={"periodic_task_name": "poll"})
+    record_heartbeat.apply(("{{ cookiecutter.__sender }}",))
     poll = ScheduledRun.objects.get(name="poll")
     assert poll.started_at
     assert poll.finished_at
@@ -141,14 +165,14 @@ def test_a_run_that_can_not_be_recorded_is_a_run_all_the_same(
         raise OperationalError("refused")
 
     monkeypatch.setattr(overdue, "ping_database", fail)
-    record_heartbeat.apply(("beat",), headers={"periodic_task_name": "poll"}, throw=True)
+    record_heartbeat.apply(("{{ cookiecutter.__sender }}",), headers={"periodic_task_name": "poll"}, throw=True)
     assert "the run of poll could not be recorded: OperationalError" in caplog.text
 
 
 @pytest.fixture
 def _late(settings: Settings) -> None:
     settings.ALERT_RECIPIENTS = ["operator@example.com"]
-    set_schedule(settings, poll=timedelta(minutes=1), report=timedelta(minutes=2))
+    set_schedule(settings, poll=EVERY_MINUTE, report=EVERY_OTHER_MINUTE)
     expect_since("poll", hours=1)
 
 
@@ -157,7 +181,7 @@ def _late(settings: Settings) -> None:
 def test_an_overdue_entry_is_alerted_once_by_whoever_sees_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    for process in ("worker", "beat"):
+    for process in ("worker", "{{ cookiecutter.__sender }}"):
         alert_overdue(process)
     [alert] = mail.outbox
     assert alert.subject.endswith("poll is overdue")
@@ -169,7 +193,7 @@ def test_an_overdue_entry_is_alerted_once_by_whoever_sees_it(
 @pytest.mark.usefixtures("_late")
 def test_entries_that_are_overdue_together_are_one_mail() -> None:
     expect_since("report", hours=1)
-    alert_overdue("beat")
+    alert_overdue("{{ cookiecutter.__sender }}")
     [alert] = mail.outbox
     assert alert.subject.endswith("2 periodic tasks are overdue")
     assert "- poll was due at" in alert.body
@@ -207,13 +231,13 @@ def test_a_watch_looks_again_and_again_whatever_happens(
     monkeypatch.setattr(overdue, "alert_overdue", look)
     monkeypatch.setattr(watch, "FIRST_LOOK", 0.001)
     monkeypatch.setattr(watch, "INTERVAL", 0.001)
-    watcher = watch.Watch("beat")
+    watcher = watch.Watch("worker")
     watcher.start()
     assert enough.wait(10)
     watcher.stop()
     watcher.join(10)
     assert not watcher.is_alive()
-    assert set(looked) == {"beat"}
+    assert set(looked) == {"worker"}
     assert caplog.text.count("can't look for overdue tasks: OperationalError") == 1
 {%- if cookiecutter.scheduler == "database" %}
 
@@ -244,7 +268,7 @@ def test_a_crontab_is_read_in_its_time_zone() -> None:
     expect_since("report", hours=7)
     [entry] = overdue_entries()
     assert entry.due == due.replace(minute=0, second=0, microsecond=0)
-{%- elif cookiecutter.scheduler == "code" %}
+{%- else %}
 
 
 @pytest.mark.django_db

@@ -5,8 +5,11 @@ from datetime import timedelta
 
 {% endif -%}
 from celery import current_app
+{%- if cookiecutter.scheduler != "database" %}
+from celery.schedules import crontab
+{%- endif %}
 from django.conf import settings
-{%- if cookiecutter.scheduler in ("code", "redbeat") %}
+{%- if cookiecutter.scheduler != "database" %}
 
 from apps.operations.schedule import PeriodicTask
 {%- endif %}
@@ -50,9 +53,11 @@ def test_an_entry_says_all_that_beat_needs() -> None:
             "expires": 240.0,
         },
     }
+{%- endif %}
+{%- if cookiecutter.scheduler != "database" %}
 
 
 def test_an_entry_says_no_more_than_it_was_told() -> None:
-    entry = PeriodicTask(name="report", task="report", schedule=timedelta(minutes=5))
-    assert entry.as_celery()["options"] == {"headers": {"periodic_task_name": "report"}}
+    entry = PeriodicTask(name="report", task="report", schedule=crontab())
+    assert entry.options() == {"headers": {"periodic_task_name": "report"}}
 {%- endif %}

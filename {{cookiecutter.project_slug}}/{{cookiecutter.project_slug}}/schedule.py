@@ -14,9 +14,14 @@ SCHEDULE = (
     PeriodicTask(
         name="heartbeat",
         task="apps.operations.tasks.record_heartbeat",
+{%- if cookiecutter.scheduler == "platform" %}
+        # Each run starts a container for a moment.
+        schedule=crontab(minute="*/5"),
+{%- else %}
         schedule=timedelta(minutes=1),
-        args=("beat",),
-        expires=timedelta(minutes=1),
+{%- endif %}
+        args=("{{ cookiecutter.__sender }}",),
+        expires=timedelta(minutes={{ 5 if cookiecutter.scheduler == "platform" else 1 }}),
     ),
     PeriodicTask(
         name="clear-expired-sessions",

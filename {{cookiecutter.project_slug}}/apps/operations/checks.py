@@ -21,8 +21,8 @@ from apps.operations.tasks import record_heartbeat
 
 # In seconds: how long a task may take from here through broker and worker to the database.
 ROUND_TRIP_TIMEOUT = 5.0
-# The schedule's heartbeat comes once a minute.
-OLDEST_HEARTBEAT = timedelta(minutes=3)
+# The schedule's heartbeat comes {{ "every five minutes" if cookiecutter.scheduler == "platform" else "once a minute" }}.
+OLDEST_HEARTBEAT = timedelta(minutes={{ 15 if cookiecutter.scheduler == "platform" else 3 }})
 
 
 @dataclass(frozen=True)
@@ -129,11 +129,11 @@ def check_round_trip() -> list[str]:
     return []
 
 
-def check_beat() -> list[str]:
-    """Look at the age of the last heartbeat that beat sent and a worker wrote down."""
+def check_{{ cookiecutter.__sender }}() -> list[str]:
+    """Look at the age of the last heartbeat that {{ cookiecutter.__sender }} sent and a worker wrote down."""
     if current_app.conf.task_always_eager:
-        return []  # no beat, no worker
-    heartbeat = Heartbeat.objects.filter(name="beat").first()
+        return []  # no {{ cookiecutter.__sender }}, no worker
+    heartbeat = Heartbeat.objects.filter(name="{{ cookiecutter.__sender }}").first()
     if heartbeat:
         since, what = heartbeat.seen_at, "sent its last heartbeat"
     else:
@@ -145,7 +145,7 @@ def check_beat() -> list[str]:
     age = timezone.now() - since
     if age <= OLDEST_HEARTBEAT:
         return []
-    return [f"{what} {age.total_seconds():.0f} seconds ago: do beat and a worker run?"]
+    return [f"{what} {age.total_seconds():.0f} seconds ago: do {{ cookiecutter.__sender }} and a worker run?"]
 
 
 def check_schedule() -> list[str]:
@@ -166,7 +166,7 @@ CHECKS = (
     Check("cache", check_cache),
     Check("broker", check_broker),
     Check("round trip", check_round_trip, needs=("database", "migrations", "broker")),
-    Check("beat", check_beat, needs=("database", "migrations")),
+    Check("{{ cookiecutter.__sender }}", check_{{ cookiecutter.__sender }}, needs=("database", "migrations")),
     Check("schedule", check_schedule, needs=("database", "migrations")),
 )
 

@@ -1,4 +1,4 @@
-"""The file that a worker or beat touches while it lives, and the command that checks it.
+"""The file that a worker{% if cookiecutter.scheduler != "platform" %} or beat{% endif %} touches while it lives, and the command that checks it.
 
 ``python -m apps.operations.heartbeat worker`` exits with 0 while the worker lives. It imports
 neither Django nor Celery, so a container may run it every few seconds.
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 SERVICE = "{{ cookiecutter.project_slug }}"
-PROCESSES = ("worker", "beat")
+PROCESSES = ("worker",{% if cookiecutter.scheduler != "platform" %} "beat"{% endif %})
 # In seconds. Long enough to outlive a restart of the broker, during which a worker's file rests.
 MAX_AGE = 120
 
@@ -27,7 +27,7 @@ def path(process: str) -> Path:
     return Path(tempfile.gettempdir()) / f"{SERVICE}-{process}.heartbeat"
 
 
-def beat(process: str) -> None:
+def touch(process: str) -> None:
     """Show that a process lives.
 
     Args:

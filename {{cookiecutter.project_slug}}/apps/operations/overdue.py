@@ -11,7 +11,11 @@ from celery import Task, signals
 from celery.schedules import BaseSchedule
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
-{%- elif cookiecutter.scheduler == "code" %}
+{%- elif cookiecutter.scheduler == "platform" %}
+from celery.schedules import BaseSchedule
+from django.conf import settings
+from django.utils import timezone
+{%- else %}
 from celery.schedules import BaseSchedule, crontab, schedule
 from django.conf import settings
 from django.utils import timezone
@@ -24,7 +28,12 @@ from apps.operations.pings import ping_database
 logger = logging.getLogger(__name__)
 
 # A run may be late by this, or by a tenth of the time between runs if that is more.
+{%- if cookiecutter.scheduler == "platform" %}
+# The hosting may need minutes to start what sends a task.
+GRACE = timedelta(minutes=10)
+{%- else %}
 GRACE = timedelta(minutes=2)
+{%- endif %}
 HALF_A_SECOND = timedelta(seconds=0.5)
 
 
@@ -53,7 +62,9 @@ def current_schedule() -> Mapping[str, BaseSchedule]:
     now = timezone.now()
     rows = PeriodicTask.objects.enabled().exclude(start_time__gt=now).exclude(expires__lte=now)
     return {row.name: row.schedule for row in rows}
-{%- elif cookiecutter.scheduler == "code" %}
+{%- elif cookiecutter.scheduler == "platform" %}
+    return {entry.name: entry.schedule for entry in settings.PERIODIC_TASKS}
+{%- else %}
     return {
         entry.name: entry.schedule
         if isinstance(entry.schedule, crontab)
@@ -99,7 +110,7 @@ def alert_overdue(process: str) -> None:
     """Look for overdue entries and send one mail about those that nobody was told of.
 
     Args:
-        process: Which process looks: ``worker`` or ``beat``.
+        process: Which process looks: ``worker`` or ``{{ cookiecutter.__sender }}``.
 
     Raises:
         django.db.Error: If the database does not answer.
@@ -117,7 +128,7 @@ def alert_overdue(process: str) -> None:
     told = send_now(
         subject,
         "".join(f"- {entry}\n" for entry in entries)
-        + f"\nA {process} process noticed this, so that one runs. Beat sends these tasks, workers\n"
+        + f"\nA {process} process noticed this, so that one runs. {{ cookiecutter.__sender|capitalize }} sends these tasks, workers\n"
         "run them: does the other one run, and does it reach the broker? Do workers read the\n"
         "queues of these tasks, or are they busy? python manage.py doctor tells more.\n",
     )
@@ -151,7 +162,7 @@ def record_end(task: Task[..., Any], **_: Any) -> None:
 
 
 def _record(task: Task[..., Any], field: str) -> None:
-    # Beat puts the entry's name into the message's headers.
+    # {{ cookiecutter.__sender|capitalize }} puts the entry's name into the message's headers.
     name = (task.request.headers or {}).get("periodic_task_name")
     if not name:
         return

@@ -1,4 +1,4 @@
-"""Celery's programs, worker and beat, with this project's start and heartbeat.
+"""Celery's {% if cookiecutter.scheduler == "platform" %}worker{% else %}programs, worker and beat,{% endif %} with this project's start and heartbeat.
 
 Celery imports this before Django is set up, so nothing here may import models.
 """
@@ -11,7 +11,9 @@ from typing import Any, NoReturn
 
 import celery.apps.worker
 from celery import current_app, signals
+{%- if cookiecutter.scheduler != "platform" %}
 from celery.apps.beat import Beat
+{%- endif %}
 from celery.apps.worker import Worker
 from celery.bootsteps import StartStopStep
 from celery.concurrency.prefork import TaskPool
@@ -55,6 +57,8 @@ class ProjectWorker(Worker):
                 worker, sig="SIGTERM"
             )
 
+{%- if cookiecutter.scheduler != "platform" %}
+
 
 class ProjectBeat(Beat):
     """A beat that proves its services before it ticks, and logs instead of printing."""
@@ -67,6 +71,7 @@ class ProjectBeat(Beat):
         super().init_loader()
         prepare("beat")
         Watch("beat").start()
+{%- endif %}
 
 
 class HeartbeatStep(StartStopStep):
@@ -77,7 +82,7 @@ class HeartbeatStep(StartStopStep):
     def start(self, parent: WorkController) -> None:
         """Begin to touch the file."""
         timer: Any = parent.timer
-        timer.call_repeatedly(HEARTBEAT_INTERVAL, heartbeat.beat, ("worker",))
+        timer.call_repeatedly(HEARTBEAT_INTERVAL, heartbeat.touch, ("worker",))
 
     def stop(self, parent: WorkController) -> None:
         """Take the file away when the worker stops."""
@@ -109,7 +114,7 @@ class WatchStep(StartStopStep):
 @signals.worker_ready.connect
 def show_first_sign_of_life(**_: Any) -> None:
     """Touch the heartbeat as soon as the worker takes tasks."""
-    heartbeat.beat("worker")
+    heartbeat.touch("worker")
 
 
 @signals.setup_logging.connect
@@ -157,7 +162,7 @@ def prepare(process: str) -> None:
     Without the broker it goes on, with an alert too, because Celery connects when that is back.
 
     Args:
-        process: ``worker`` or ``beat``.
+        process: ``worker``{% if cookiecutter.scheduler != "platform" %} or ``beat``{% endif %}.
 
     Raises:
         SystemExit: If the database does not answer, or a Redis certificate is not verified.
@@ -198,7 +203,7 @@ def alert_without_broker(process: str) -> None:
     """Alert that a process has started but can't work yet.
 
     Args:
-        process: ``worker`` or ``beat``.
+        process: ``worker``{% if cookiecutter.scheduler != "platform" %} or ``beat``{% endif %}.
     """
     from apps.operations.alerts import send_alert  # noqa: PLC0415 (it has a model)
 
@@ -217,7 +222,7 @@ def give_up(process: str, reason: str, error: Exception) -> NoReturn:
     """Log and alert that a process can't start, and end it.
 
     Args:
-        process: ``worker`` or ``beat``.
+        process: ``worker``{% if cookiecutter.scheduler != "platform" %} or ``beat``{% endif %}.
         reason: What it lacks, always in the same words for the same thing.
         error: How that was noticed.
 

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+{% if cookiecutter.scheduler == "platform" -%}
+from celery import current_app
+{% endif -%}
 from celery.schedules import crontab
 
 
@@ -15,7 +18,7 @@ class PeriodicTask:
     Attributes:
         name: A unique name; the entry is known by it, so a new name is a new entry.
         task: The task's dotted name.
-        schedule: When it runs; a crontab is read in ``TIME_ZONE``.
+        schedule: When it runs; {% if cookiecutter.scheduler == "platform" %}its fields are texts, read{% else %}a crontab is read{% endif %} in ``TIME_ZONE``.
         args: Positional arguments, as JSON knows them.
         kwargs: Named arguments, as JSON knows them.
         queue: The queue, if not the one that ``CELERY_TASK_ROUTES`` gives the task.
@@ -24,26 +27,47 @@ class PeriodicTask:
 
     name: str
     task: str
-    schedule: crontab | timedelta
+    schedule: crontab{% if cookiecutter.scheduler != "platform" %} | timedelta{% endif %}
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     queue: str | None = None
     expires: timedelta | None = None
-{%- if cookiecutter.scheduler in ("code", "redbeat") %}
+{%- if cookiecutter.scheduler != "database" %}
 
-    def as_celery(self) -> dict[str, Any]:
-        """Return the entry as ``CELERY_BEAT_SCHEDULE`` wants it."""
+    def options(self) -> dict[str, Any]:
+        """Return how its message is sent, as ``apply_async`` wants it."""
         # By this header a worker knows which entry it runs.
         options: dict[str, Any] = {"headers": {"periodic_task_name": self.name}}
         if self.queue:
             options["queue"] = self.queue
         if self.expires:
             options["expires"] = self.expires.total_seconds()
+        return options
+{%- endif %}
+{%- if cookiecutter.scheduler in ("code", "redbeat") %}
+
+    def as_celery(self) -> dict[str, Any]:
+        """Return the entry as ``CELERY_BEAT_SCHEDULE`` wants it."""
         return {
             "task": self.task,
             "schedule": self.schedule,
             "args": self.args,
             "kwargs": dict(self.kwargs),
-            "options": options,
+            "options": self.options(),
         }
+{%- elif cookiecutter.scheduler == "platform" %}
+
+    def as_cron(self) -> str:
+        """Return when it runs as the five fields of a crontab."""
+        reduced: Any = self.schedule.__reduce__()
+        minute, hour, day_of_week, day_of_month, month = reduced[1]
+        return f"{minute} {hour} {day_of_month} {month} {day_of_week}"
+
+    def enqueue(self) -> None:
+        """Send the task to its queue.
+
+        Raises:
+            kombu.exceptions.OperationalError: If the broker can't be reached.
+        """
+        current_app.tasks[self.task].apply_async(self.args, dict(self.kwargs), **self.options())
 {%- endif %}

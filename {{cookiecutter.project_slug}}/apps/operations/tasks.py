@@ -14,7 +14,7 @@ from apps.operations.alerts import defer
 from apps.operations.models import FailedTask, Heartbeat, ScheduledRun, SentAlert
 
 # What is longer without a heartbeat is a pause of the whole schedule.
-LONGEST_GAP = timedelta(minutes=5)
+LONGEST_GAP = timedelta(minutes={{ 20 if cookiecutter.scheduler == "platform" else 5 }})
 # How long failed tasks are kept.
 RETENTION = timedelta(days=30)
 # In seconds. A mail server may not hold a worker for longer.
@@ -26,7 +26,7 @@ def record_heartbeat(name: str) -> None:
     """Write down that the way from the caller through broker and worker to the database works.
 
     Args:
-        name: Who asks: ``beat`` for the schedule's own entry.
+        name: Who asks: ``{{ cookiecutter.__sender }}`` for the schedule's own entry.
     """
     now = timezone.now()
     heartbeat, _ = Heartbeat.objects.get_or_create(name=name, defaults={"seen_at": now})

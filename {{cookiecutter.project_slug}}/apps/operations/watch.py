@@ -1,4 +1,8 @@
+{% if cookiecutter.scheduler == "platform" -%}
+"""Looking at the schedule from the side, in workers, so that they notice what cron did not send."""
+{%- else -%}
 """Looking at the schedule from the side, in worker and beat, so that each notices the other."""
+{%- endif %}
 
 import logging
 import threading
@@ -16,7 +20,7 @@ class Watch(threading.Thread):
     """Looks for overdue entries of the schedule, however long the database or the mail takes.
 
     Args:
-        process: Whose process this is: ``worker`` or ``beat``.
+        process: Whose process this is: ``worker``{% if cookiecutter.scheduler != "platform" %} or ``beat``{% endif %}.
     """
 
     def __init__(self, process: str) -> None:

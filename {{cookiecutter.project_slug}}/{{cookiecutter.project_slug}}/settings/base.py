@@ -212,37 +212,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TASK_TRACK_STARTED = True
 
 # Celery: the schedule
-PERIODIC_TASKS = SCHEDULE
-CELERY_BEAT_SCHEDULER = "apps.operations.beat.Scheduler"
-{%- if cookiecutter.scheduler == "database" %}
-DJANGO_CELERY_BEAT_TZ_AWARE = True
-# Beat looks at the database this often, in seconds, and shows a sign of life each time.
-CELERY_BEAT_MAX_LOOP_INTERVAL = 5
-{%- else %}
-CELERY_BEAT_SCHEDULE = {entry.name: entry.as_celery() for entry in SCHEDULE}
-{%- endif %}
-{%- if cookiecutter.scheduler == "code" %}
-# Where beat remembers when each task ran last.
-CELERY_BEAT_SCHEDULE_FILENAME = env.text("CELERY_BEAT_SCHEDULE_FILE", "celerybeat-schedule")
-# Beat wakes up at least this often, in seconds, and shows a sign of life each time.
-CELERY_BEAT_MAX_LOOP_INTERVAL = 30
-{%- elif cookiecutter.scheduler == "redbeat" %}
-# Of several beats the one that holds the lock ticks. One that was killed holds it for the lock's
-# time-out, and those that wait ask this often: after 25 seconds at most another one ticks.
-CELERY_BEAT_MAX_LOOP_INTERVAL = 5
-REDBEAT = {
-    "redbeat_redis_url": CELERY_BROKER_URL,
-    "redbeat_redis_use_ssl": CELERY_BROKER_USE_SSL,
-    "redbeat_redis_options": {
-        "socket_connect_timeout": 5,
-        "socket_timeout": 5,
-        "retry_period": 60,
-    },
-    "redbeat_key_prefix": f"{SERVICE_NAME}:redbeat:",
-    "redbeat_lock_timeout": 20,
-}
-{%- endif %}
-
+{% include ["templates/scheduler/" ~ cookiecutter.scheduler ~ "/settings.py", "scheduler/" ~ cookiecutter.scheduler ~ "/settings.py"] %}
 {% if cookiecutter.process_manager == "prodserver" -%}
 # The processes that `manage.py server` and `manage.py worker` start
 PRODUCTION_PROCESSES: dict[str, dict[str, Any]] = {
@@ -255,10 +225,12 @@ PRODUCTION_PROCESSES: dict[str, dict[str, Any]] = {
         "APP": TASK_APPLICATION,
         "ARGS": {"without-gossip": None, "without-mingle": None},
     },
+{%- if cookiecutter.scheduler != "platform" %}
     "beat": {
         "BACKEND": "django_prodserver.backends.workers.celery.CeleryBeat",
         "APP": TASK_APPLICATION,
     },
+{%- endif %}
 }
 
 {% endif -%}

@@ -14,7 +14,7 @@ from apps.operations.checks import Result, run_checks
 class Command(BaseCommand):
     """Prints one line per problem and exits with 1 if there is any."""
 
-    help = "Check configuration, services, migrations, a task's round trip, beat and the schedule."
+    help = "Check configuration, services, migrations, a task's round trip, {{ cookiecutter.__sender }} and the schedule."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -1,0 +1,50 @@
+"""The start of beat, and its signs of life."""
+
+from typing import Any
+
+import pytest
+from celery import current_app
+from celery.apps.beat import Beat
+
+from apps.operations import heartbeat, programs
+from apps.operations.beat import Scheduler
+
+
+def do_nothing(*_: Any) -> None:
+    """Be a method that has nothing to do."""
+
+
+def test_beat_prepares_watches_and_prints_no_banner(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[str] = []
+    watches: list[str] = []
+
+    class FakeWatch:
+        """A watch that only notes that it was started."""
+
+        def __init__(self, process: str) -> None:
+            self.process = process
+
+        def start(self) -> None:
+            """Be started."""
+            watches.append(self.process)
+
+    monkeypatch.setattr(programs, "prepare", prepared.append)
+    monkeypatch.setattr(programs, "Watch", FakeWatch)
+    monkeypatch.setattr(Beat, "init_loader", do_nothing)
+    beat: Any = current_app.Beat()
+    beat.init_loader()
+    assert prepared == watches == ["beat"]
+    assert beat.quiet is True
+
+
+def test_beat_touches_its_heartbeat_at_each_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(heartbeat, "touch", seen.append)
+    monkeypatch.setattr(heartbeat, "stop", lambda process: seen.append(f"{process} stopped"))
+    base = Scheduler.__mro__[1]
+    monkeypatch.setattr(base, "tick", lambda self: 5.0)
+    monkeypatch.setattr(base, "close", do_nothing)
+    scheduler = Scheduler.__new__(Scheduler)
+    assert scheduler.tick() == 5.0
+    scheduler.close()
+    assert seen == ["beat", "beat stopped"]
