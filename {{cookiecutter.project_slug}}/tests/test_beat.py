@@ -6,8 +6,10 @@ import pytest
 from celery import current_app
 from celery.apps.beat import Beat
 
-from apps.operations import heartbeat, programs
+from apps.operations import {% if cookiecutter.scheduler != "redbeat" %}heartbeat, {% endif %}programs
+{%- if cookiecutter.scheduler != "redbeat" %}
 from apps.operations.beat import Scheduler
+{%- endif %}
 
 
 def do_nothing(*_: Any) -> None:
@@ -35,6 +37,7 @@ def test_beat_prepares_watches_and_prints_no_banner(monkeypatch: pytest.MonkeyPa
     beat.init_loader()
     assert prepared == watches == ["beat"]
     assert beat.quiet is True
+{%- if cookiecutter.scheduler != "redbeat" %}
 
 
 def test_beat_touches_its_heartbeat_at_each_tick(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,3 +51,4 @@ def test_beat_touches_its_heartbeat_at_each_tick(monkeypatch: pytest.MonkeyPatch
     assert scheduler.tick() == 5.0
     scheduler.close()
     assert seen == ["beat", "beat stopped"]
+{%- endif %}
