@@ -526,12 +526,19 @@ def _exclusive(path: Path) -> Iterator[None]:
         yield
 
 
-def process_commands(slug: str) -> dict[str, str]:
+def process_commands(slug: str, process_manager: str = "direct") -> dict[str, str]:
     """Return the commands of a project's processes by name.
 
     Args:
         slug: name of the Django project package.
+        process_manager: the answer to the question of that name.
     """
+    if process_manager == "prodserver":
+        return {
+            "web": "python manage.py server web",
+            "worker": "python manage.py worker worker",
+            "beat": "python manage.py worker beat",
+        }
     return {
         "web": f"gunicorn --config gunicorn.conf.py {slug}.wsgi:application",
         "worker": f"celery -A {slug} worker --without-gossip --without-mingle",

@@ -1,14 +1,16 @@
 """Each deployment file, run by the rules of its platform."""
 
+import itertools
 import json
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -16,11 +18,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from tests.baking import choices
+from tests.baking import allowed, choices
 from tests.conftest import Bake
 from tests.platforms.components import Component, Deployment, HTTPProbe, ReleaseError
+from tests.platforms.cron import Cron
 from tests.platforms.surroundings import Surroundings
-from tests.processes import http_get, process_commands, wait_until
+from tests.processes import Process, http_get, json_objects, process_commands, wait_until
 from tests.production import HOST, PROXY_HEADERS, effects, prepare, query
 from tests.servers.postgres import PostgresServer
 from tests.servers.tls import Authority
@@ -40,14 +43,44 @@ KINDS = [
     for scheduler, more in {"database": {}, "code": HOSTILE}.items()
 ]
 
+# What decides about the processes; what is no kind above is shown to run, and no more.
+DECISIVE = ("hosting", "scheduler", "process_manager")
+OTHER_COMBINATIONS = [
+    pytest.param(answers, id="-".join(row))
+    for row in itertools.product(*(choices()[question] for question in DECISIVE))
+    if allowed(answers := dict(zip(DECISIVE, row, strict=True)))
+    and row[1:] not in {("database", "direct"), ("code", "direct")}
+]
+
+# Two entries of every project's schedule are due at one of these minutes.
+NIGHT = (datetime(2026, 1, 1, 3, 30, tzinfo=UTC), datetime(2026, 1, 1, 3, 40, tzinfo=UTC))
+
 
 @dataclass(frozen=True)
 class Target:
     """A project, and what its deployment file makes of it here."""
 
+    answers: Mapping[str, str]
     project: Path
     surroundings: Surroundings
     components: list[Component]
+
+    @property
+    def commands(self) -> dict[str, str]:
+        """The command of each component by its name, as the answers would have it."""
+        manager = self.answers.get("process_manager", "direct")
+        commands = process_commands(self.project.name, manager)
+        commands["release"] = "python manage.py release"
+        if self.answers["scheduler"] == "platform":
+            del commands["beat"]
+            for entry in self.entries():
+                commands[f"cron-{entry}"] = f"python manage.py enqueue {entry}"
+        return commands
+
+    def entries(self) -> list[str]:
+        """Return the names of the schedule's entries."""
+        schedule = self.project / self.project.name / "schedule.py"
+        return re.findall(r'^ +name="(.+)",$', schedule.read_text("utf-8"), re.MULTILINE)
 
     @property
     def database(self) -> str:
@@ -91,21 +124,36 @@ def lacking(components: list[Component], required: list[str]) -> list[str]:
     ]
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def target(
-    request: pytest.FixtureRequest,
+MakeTarget = Callable[[Mapping[str, str]], AbstractContextManager[Target]]
+
+
+@pytest.fixture(scope="module")
+def make_target(
     bake: Bake,
     postgres: PostgresServer,
     authority: Authority,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Target]:
-    """What each target's file runs, with the servers that it expects."""
-    baked = bake(**request.param)
-    folder = tmp_path_factory.mktemp("hosting")
-    project = prepare(Path(shutil.copytree(baked, folder / baked.name)))
-    platform = import_module(f"tests.platforms.{request.param['hosting']}")
-    with Surroundings(postgres, authority, folder) as surroundings:
-        yield Target(project, surroundings, platform.components(project, surroundings))
+) -> MakeTarget:
+    """Return `make_target(answers)`: a context with what a target's file runs, and its servers."""
+
+    @contextmanager
+    def make_target(answers: Mapping[str, str]) -> Iterator[Target]:
+        baked = bake(**answers)
+        folder = tmp_path_factory.mktemp("hosting")
+        project = prepare(Path(shutil.copytree(baked, folder / baked.name)))
+        platform = import_module(f"tests.platforms.{answers['hosting']}")
+        with Surroundings(postgres, authority, folder) as surroundings:
+            components = platform.components(project, surroundings)
+            yield Target(answers, project, surroundings, components)
+
+    return make_target
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def target(request: pytest.FixtureRequest, make_target: MakeTarget) -> Iterator[Target]:
+    """What the file of each kind runs, with the servers that it expects."""
+    with make_target(request.param) as target:
+        yield target
 
 
 @pytest.fixture
@@ -131,17 +179,22 @@ def enqueue(site: Deployment, target: Target, code: str) -> None:
     assert shell.returncode == 0, shell.stderr
 
 
-def test_the_file_runs_the_four_commands_and_gives_all_the_same_variables(target: Target) -> None:
-    commands = process_commands(target.project.name) | {"release": "python manage.py release"}
+def assert_the_file_is_complete(target: Target) -> None:
+    """Expect the commands of the answers, in one order, with all variables and when they are due."""
     found = {component.name: shlex.join(component.command) for component in target.components}
-    assert found == commands
+    assert found == target.commands
     assert [component.name for component in target.components if component.once] == ["release"]
     for component in target.components:
         assert component.once or component.after == ("release",)
         assert component.environment["DJANGO_ENVIRONMENT"] == "production"
         assert component.environment == target.components[0].environment
+        assert component.replicas == 1
+        assert bool(component.schedule) == component.name.startswith("cron-")
     assert lacking(target.components, target.required()) == []
-    assert target.component("beat").replicas == 1
+
+
+def test_the_file_runs_the_four_commands_and_gives_all_the_same_variables(target: Target) -> None:
+    assert_the_file_is_complete(target)
 
 
 def test_every_process_may_finish_before_it_is_killed(target: Target) -> None:
@@ -204,17 +257,19 @@ def test_a_task_of_a_request_runs_in_the_worker(site: Deployment, target: Target
     wait_until(lambda: effects(target.database, "web"), 20, "the task of the request")
 
 
-def test_a_scheduled_task_runs_once_per_tick(site: Deployment, target: Target) -> None:
-    def sent() -> list[datetime]:
-        """Return when beat sent the task."""
-        lines = [line for line in site.processes["beat"].lines if "Sending due task tick" in line]
-        return [datetime.fromisoformat(json.loads(line)["timestamp"]) for line in lines]
+def sent(beat: Process) -> list[datetime]:
+    """Return when beat sent the task that ticks."""
+    lines = [line for line in beat.lines if "Sending due task tick" in line]
+    return [datetime.fromisoformat(json.loads(line)["timestamp"]) for line in lines]
 
-    wait_until(lambda: len(sent()) >= 4, 60, "four ticks")
-    moments = sent()
+
+def test_a_scheduled_task_runs_once_per_tick(site: Deployment, target: Target) -> None:
+    beat = site.processes["beat"]
+    wait_until(lambda: len(sent(beat)) >= 4, 60, "four ticks")
+    moments = sent(beat)
     wait_until(lambda: len(effects(target.database, "tick")) >= len(moments), 20, "their tasks")
     # One more may be on its way.
-    assert len(effects(target.database, "tick")) <= len(sent())
+    assert len(effects(target.database, "tick")) <= len(sent(beat))
     for earlier, later in pairwise(moments):
         assert (later - earlier).total_seconds() > TICK_SECONDS / 2, "sent twice"
 
@@ -249,3 +304,42 @@ def test_everything_stops_in_time_with_whole_logs(site: Deployment, target: Targ
     for name in ("beat", "worker", "web"):
         assert site.stop(name) == 0
         assert site.processes[name].json_lines()
+
+
+def assert_cron_sends_each_entry(site: Deployment, target: Target) -> None:
+    """Expect that cron starts what is due at a minute, and that a worker runs what was sent."""
+    cron = Cron(site, target.components)
+    runs = [run for moment in NIGHT for run in cron.run(moment)]
+    for run in runs:
+        assert run.exit_code == 0, "\n".join([run.name, *run.lines])
+        assert json_objects(run.name, run.lines)
+    assert [sorted(run.name for run in runs if run.moment == moment) for moment in NIGHT] == [
+        ["cron-clear-expired-sessions", "cron-heartbeat", "cron-tick"],
+        ["cron-delete-old-failures", "cron-heartbeat", "cron-tick"],
+    ]
+    ticks = len(NIGHT)
+    wait_until(lambda: len(effects(target.database, "tick")) >= ticks, 20, "the tasks of cron")
+    assert len(effects(target.database, "tick")) == ticks
+
+
+@pytest.mark.parametrize("answers", OTHER_COMBINATIONS)
+def test_the_combination_runs(answers: Mapping[str, str], make_target: MakeTarget) -> None:
+    """A task of a request, a periodic one, and the end of all processes."""
+    with (
+        make_target(answers) as target,
+        Deployment(target.project, target.surroundings) as site,
+        ThreadPoolExecutor() as pool,
+    ):
+        assert_the_file_is_complete(target)
+        site.deploy(target.components)
+        url = f"{site.url('web')}/trial/enqueue/"
+        assert http_get(url, host=HOST, headers=PROXY_HEADERS).status == 202
+        wait_until(lambda: effects(target.database, "web"), 20, "the task of the request")
+        if "beat" in site.processes:
+            wait_until(lambda: effects(target.database, "tick"), 60, "the task of a tick")
+        else:
+            assert_cron_sends_each_entry(site, target)
+        names = list(site.processes)
+        assert dict(zip(names, pool.map(site.stop, names), strict=True)) == dict.fromkeys(names, 0)
+        for process in site.processes.values():
+            assert process.json_lines()

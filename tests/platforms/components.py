@@ -74,6 +74,7 @@ class Component:
         once: Whether it runs once and must succeed before those that wait for it.
         after: The names of those that must have succeeded before.
         replicas: How many of it run.
+        schedule: Five cron fields if the platform starts it at these times; none if it runs always.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Component:
     once: bool
     after: tuple[str, ...]
     replicas: int = 1
+    schedule: str = ""
 
     def without(self, variable: str) -> "Component":
         """Return the component as it would be if the file forgot a variable."""
@@ -166,7 +168,9 @@ class Deployment:
                     raise ReleaseError(f"{component.name}: {result.stdout}{result.stderr}")
 
     def deploy(self, components: list[Component]) -> None:
-        """Run what must succeed first, then start the others and wait for their probes.
+        """Run what must succeed first, then start what runs always and wait for its probes.
+
+        What has a schedule is left to a `Cron`.
 
         Args:
             components: all of the file.
@@ -178,9 +182,11 @@ class Deployment:
         self.release(components)
         done = {component.name for component in components if component.once}
         for component in components:
-            if not component.once:
-                assert component.replicas == 1, "the runner starts one of each"
-                assert set(component.after) == done, f"{component.name} waits for {component.after}"
+            if component.once:
+                continue
+            assert component.replicas == 1, "the runner starts one of each"
+            assert set(component.after) == done, f"{component.name} waits for {component.after}"
+            if not component.schedule:
                 self.start(component)
         for name in self.processes:
             wait_until(partial(self.healthy, name), 60, f"the probes of {name}")
