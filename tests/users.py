@@ -24,6 +24,7 @@ from django.db import models
 class Effect(models.Model):
     name = models.CharField(max_length=200)
     detail = models.CharField(max_length=200)
+    created = models.DateTimeField(auto_now_add=True)
 """
 
 TRIAL_TASKS = """

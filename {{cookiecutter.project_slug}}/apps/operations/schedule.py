@@ -69,5 +69,7 @@ class PeriodicTask:
         Raises:
             kombu.exceptions.OperationalError: If the broker can't be reached.
         """
+        # Only a worker imports the tasks of all apps by itself.
+        current_app.loader.import_default_modules()
         current_app.tasks[self.task].apply_async(self.args, dict(self.kwargs), **self.options())
 {%- endif %}
