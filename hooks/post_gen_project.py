@@ -23,7 +23,10 @@ CONDITIONAL_PATHS = {
     "LICENSE": LICENSE != "Proprietary",
     "Procfile": HOSTING == "dokku",
     "app.json": HOSTING == "dokku",
-    "apps/operations/migrations/0002_scheduleentry.py": SCHEDULER == "database",
+    "apps/operations/last_runs.py": SCHEDULER != "platform",
+    "apps/operations/migrations/0002_runningbeat.py": SCHEDULER in ("database", "code"),
+    "apps/operations/migrations/0003_scheduleentry.py": SCHEDULER == "database",
+    "apps/operations/presence.py": SCHEDULER in ("database", "code"),
     "apps/operations/schedule_sync.py": SCHEDULER == "database",
     "apps/operations/beat.py": SCHEDULER != "platform",
     "static/readable_crontab.js": SCHEDULER == "database",
@@ -58,6 +61,9 @@ CONDITIONAL_PATHS = {
     "tests/test_beat.py": SCHEDULER != "platform",
     "tests/test_beat_lock.py": SCHEDULER == "redbeat",
     "tests/test_enqueue.py": SCHEDULER == "platform",
+    "tests/test_beat_schedule.py": SCHEDULER != "platform",
+    "tests/test_last_runs.py": SCHEDULER != "platform",
+    "tests/test_presence.py": SCHEDULER in ("database", "code"),
     "tests/test_schedule_sync.py": SCHEDULER == "database",
 }
 

@@ -12,6 +12,7 @@ from redis.exceptions import LockNotOwnedError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from apps.operations import heartbeat
+from apps.operations.last_runs import latest_run, recorded_runs
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,25 @@ class Scheduler(RedBeatScheduler):
 
     def setup_schedule(self) -> None:
         """Leave the schedule in Redis alone until this beat holds the lock."""
+
+    def update_from_dict(self, dict_: dict[str, Any]) -> None:
+        """Bring Redis in line with the code, each entry reckoned from its last run.
+
+        Redis may know nothing, or what is long ago, because something else sent the tasks
+        meanwhile: workers know more then.
+
+        Args:
+            dict_: The schedule in the code.
+        """
+        runs = {name: run for name, run in recorded_runs().items() if name in dict_}
+        keys = {name: self.Entry.generate_key(self.app, name) for name in runs}
+        known = {name: self.Entry.load_meta(key, self.app) for name, key in keys.items()}
+        super().update_from_dict(dict_)
+        for name, key in keys.items():
+            entry = self.Entry.from_key(key, self.app)
+            last_run = latest_run(entry.schedule, known[name]["last_run_at"], runs[name])
+            if last_run != entry.last_run_at:
+                entry.reschedule(last_run)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Run what is due if this beat holds the lock, and show a sign of life.
