@@ -162,7 +162,7 @@ def test_a_restart_brings_changes_of_the_code_and_keeps_when_each_entry_ran(
         assert [key for key in client.scan_iter() if not key.startswith(known)] == []
         assert beat.terminate(10) == 0
         assert not client.exists(f"{PREFIX}:lock")
-        before = {name: definition(client, name) for name in ("tick", "failure-digest")}
+        before = definition(client, "failure-digest")
 
         replace_once(schedule, TICK, TICK.replace('("tick",)', '("tick", "changed")'))
         with schedule.open("a", encoding="utf-8") as file:
@@ -170,7 +170,6 @@ def test_a_restart_brings_changes_of_the_code_and_keeps_when_each_entry_ran(
         beat = stack.beat()
         beat.wait_for_line("holding the lock", 30)
         assert definition(client, "tick")["args"] == ["tick", "changed"]
-        assert definition(client, "failure-digest") == before["failure-digest"]
-        assert definition(client, "tick")["last_run_at"] >= before["tick"]["last_run_at"]
+        assert definition(client, "failure-digest") == before
         assert not client.exists(f"{PREFIX}clear-expired-sessions")
         assert f"{PREFIX}clear-expired-sessions" not in client.zrange(f"{PREFIX}:schedule", 0, -1)
