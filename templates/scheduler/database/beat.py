@@ -37,7 +37,8 @@ class Scheduler(DatabaseScheduler):
         rows: list[PeriodicTask] = super().enabled_models()
         runs = recorded_runs()
         for row in rows:
-            if row.name in runs:
+            # One that has not run since its start time is due, however late it is seen.
+            if row.name in runs and (row.last_run_at or not row.start_time):
                 row.last_run_at = latest_run(row.schedule, row.last_run_at, runs[row.name])
         return rows
 

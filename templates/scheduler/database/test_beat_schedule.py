@@ -11,6 +11,7 @@ from django_celery_beat.models import PeriodicTask as Row
 
 from apps.operations.beat import Scheduler
 from apps.operations.models import ScheduledRun
+from apps.operations.overdue import expect_runs
 from apps.operations.schedule import PeriodicTask
 from apps.operations.schedule_sync import sync_schedule
 
@@ -34,6 +35,16 @@ def test_what_another_beat_sent_last_counts(
     ScheduledRun.objects.create(name="poll", schedule="any", expected_since=now, started_at=begun)
     [row] = Scheduler(current_app, lazy=True).enabled_models()
     assert row.last_run_at == begun
+
+
+@pytest.mark.django_db
+def test_a_start_time_that_passed_while_no_beat_ran_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "close", lambda: None)
+    sync_schedule([POLL])
+    Row.objects.update(start_time=timezone.now() - timedelta(minutes=5))
+    expect_runs()
+    entries = Scheduler(current_app, lazy=True).all_as_schedule()
+    assert entries["poll"].is_due().is_due
 
 
 @pytest.mark.django_db

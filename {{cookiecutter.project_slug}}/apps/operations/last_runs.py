@@ -16,13 +16,15 @@ def recorded_runs() -> dict[str, datetime]:
     """Return when a worker last began to run each entry, by the entry's name.
 
     Returns:
-        No time is in the future, whatever the worker's clock says. Nothing, if the database does
-        not answer: a beat can go on with what it knows itself.
+        For an entry that never ran, the time since when it is expected to, so that an interval is
+        over some day even if beat is started anew more often. No time is in the future, whatever
+        the worker's clock says. Nothing, if the database does not answer: a beat can go on with
+        what it knows itself.
     """
     now = timezone.now()
     try:
-        runs = ScheduledRun.objects.exclude(started_at=None).values_list("name", "started_at")
-        return {name: min(started_at, now) for name, started_at in runs if started_at}
+        runs = ScheduledRun.objects.values_list("name", "started_at", "expected_since")
+        return {name: min(started_at or since, now) for name, started_at, since in runs}
     except Exception as error:
         logger.warning("can't ask when periodic tasks ran last: %s", type(error).__name__)
         return {}
