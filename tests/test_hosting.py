@@ -180,7 +180,7 @@ def enqueue(site: Deployment, target: Target, code: str) -> None:
 
 
 def assert_the_file_is_complete(target: Target) -> None:
-    """Expect the commands of the answers, in one order, with all variables and when they are due."""
+    """Expect the commands of the answers, all variables for each, and times for what cron starts."""
     found = {component.name: shlex.join(component.command) for component in target.components}
     assert found == target.commands
     assert [component.name for component in target.components if component.once] == ["release"]
