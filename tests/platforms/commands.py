@@ -40,26 +40,3 @@ def require_known(commands: Mapping[str, str]) -> None:
             raise ValueError(f"{process} has an unknown command: {command}")
     if len(manners) != 1:
         raise ValueError(f"the processes are started in several manners: {sorted(manners)}")
-
-
-def require_cron(schedule: str) -> str:
-    """Return the five fields of a crontab.
-
-    Args:
-        schedule: numbers, lists, ranges and steps, which every cron and Celery read alike.
-
-    Raises:
-        ValueError: a field is missing, there is one too many, or a number is out of its range.
-    """
-    fields = schedule.split(" ")
-    names = {"minute": 59, "hour": 23, "day of month": 31, "month": 12, "day of week": 6}
-    if len(fields) != len(names):
-        raise ValueError(f"{schedule!r} has not five fields with single spaces")
-    for text, (name, highest) in zip(fields, names.items(), strict=True):
-        lowest = 1 if name in ("day of month", "month") else 0
-        for part in text.split(","):
-            match = re.fullmatch(r"(?:\*|(\d+)(?:-(\d+))?)(?:/([1-9]\d*))?", part)
-            numbers = [int(number) for number in match.groups()[:2] if number] if match else [-1]
-            if numbers != sorted(numbers) or any(not lowest <= n <= highest for n in numbers):
-                raise ValueError(f"{schedule!r} has a wrong {name}: {part!r}")
-    return schedule

@@ -15,8 +15,9 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from tests.platforms.commands import ENQUEUE, require_cron, require_known
+from tests.platforms.commands import ENQUEUE, require_known
 from tests.platforms.components import Component, HTTPProbe
+from tests.platforms.cron import five_fields
 from tests.platforms.surroundings import Surroundings
 
 # In seconds, where a component does not say (app_service_spec_termination.yml).
@@ -124,7 +125,7 @@ class JobAlert(Model):
 class Schedule(Model):
     """When a job starts (godo, AppJobSpecSchedule). The template's projects live in UTC."""
 
-    cron: Annotated[str, AfterValidator(require_cron)]
+    cron: Annotated[str, AfterValidator(five_fields)]
     time_zone: Literal["UTC"]
 
 

@@ -22,8 +22,9 @@ from pydantic import (
     model_validator,
 )
 
-from tests.platforms.commands import ENQUEUE, require_cron, require_known
+from tests.platforms.commands import ENQUEUE, require_known
 from tests.platforms.components import CommandProbe, Component, HTTPProbe, Probe
+from tests.platforms.cron import five_fields
 from tests.platforms.surroundings import Surroundings
 
 # In seconds, from SIGTERM to SIGKILL; since 0.36 (docs/appendices/0.36.0-migration-guide.md).
@@ -95,7 +96,7 @@ class CronTask(Strict):
     """
 
     command: Annotated[str, StringConstraints(pattern=rf"^{ENQUEUE}$")]
-    schedule: Annotated[str, AfterValidator(require_cron)]
+    schedule: Annotated[str, AfterValidator(five_fields)]
     concurrency_policy: Literal["forbid"]
 
 
