@@ -74,6 +74,7 @@ class Component:
         once: Whether it runs once and must succeed before those that wait for it.
         after: The names of those that must have succeeded before.
         replicas: How many of it run.
+        schedule: Five cron fields if the platform starts it at these times; none if it runs always.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Component:
     once: bool
     after: tuple[str, ...]
     replicas: int = 1
+    schedule: str = ""
 
     def without(self, variable: str) -> "Component":
         """Return the component as it would be if the file forgot a variable."""
