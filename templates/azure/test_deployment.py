@@ -16,7 +16,7 @@ COMMANDS = """\
 web: {{ cookiecutter.__web_command }}
 worker: {{ cookiecutter.__worker_command }}
 {%- if cookiecutter.scheduler == "platform" %}
-schedule: python manage.py enqueue entry.name
+schedule: python manage.py enqueue
 {%- else %}
 beat: {{ cookiecutter.__beat_command }}
 {%- endif %}
@@ -57,7 +57,7 @@ def test_azd_applies_the_whole_file_of_each_process(manifest: Any) -> None:
 @pytest.mark.parametrize("process", PROCESSES)
 def test_each_process_has_its_command(process: str) -> None:
     [command] = re.findall(r"command: \[(.*)\]", infra(f"{process}.bicep"))
-    assert command.replace("'", "").split(", ") == PROCESSES[process].split()
+    assert re.findall("'([^']*)'", command) == PROCESSES[process].split()
 
 
 @pytest.mark.parametrize("process", PROCESSES)
@@ -76,6 +76,7 @@ def test_every_entry_of_the_schedule_has_a_job_at_its_times() -> None:
     assert len(jobs) == text.count("cron: "), (
         "infra/schedule.bicep has an entry without a name, or of another form"
     )
+    assert "'enqueue', entry.name]" in text
     for entry in settings.PERIODIC_TASKS:
         assert jobs.count((entry.name, entry.as_cron())) == 1, (
             f"{entry.name} is not in infra/schedule.bicep as it is in schedule.py: give `schedule` "

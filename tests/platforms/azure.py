@@ -36,6 +36,7 @@ from tests.platforms.azure_models import (
 )
 from tests.platforms.bicep import read
 from tests.platforms.bicep_deployment import Cloud, Deployed, deploy
+from tests.platforms.commands import require_known
 from tests.platforms.components import Component, HTTPProbe, Probe
 
 # https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
@@ -447,9 +448,20 @@ def components(project: Path, surroundings: SurroundingServers) -> list[Componen
     Args:
         project: folder of the baked project.
         surroundings: the servers in the place of Azure's, and what the operator enters.
+
+    Raises:
+        ValueError: The files hold what the template does not mean.
+        BicepError: They are no Bicep that Azure would accept.
     """
     azd = Azd(project, surroundings.values)
     processes = azd.up()
+    require_known(
+        {
+            name: " ".join(process.container.command)
+            for name, process in processes.items()
+            if not isinstance(process.properties, CronProperties)
+        }
+    )
     local = local_urls(azd, surroundings)
     found = []
     for name, process in processes.items():
