@@ -139,7 +139,7 @@ def test_a_thousand_failures_are_one_mail_and_one_line_of_the_digest(
     assert "Arguments: secret, more" in text
 
     stack.beat()
-    text = wait_for_alert(smtp_server, "What failed in the last day", 20)
+    text = wait_for_alert(smtp_server, "What failed since the last digest", 20)
     assert f"{FAILURES} x apps.trial.tasks.fail: ValueError" in text
     # Beat sends the digest's task again, and then once more: nobody gets a second mail.
     runs = "SELECT finished_at FROM operations_scheduledrun WHERE name = 'failure-digest'"

@@ -11,12 +11,16 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import copier
 import pytest
 import yaml
 from cookiecutter.exceptions import FailedHookException  # type: ignore[import-untyped]
 from hypothesis import example, given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
 
 from tests.baking import (
     PROJECT_FOLDER,
@@ -39,6 +43,8 @@ COMPUTED = [
     if name.startswith("__")
     and name not in {"__prompts__", "__questions_begin", "__answers_accepted"}
 ]
+
+NO_CRON = "scheduler 'platform' is for a hosting with a cron of its own, which Compose has not"
 
 # Answers, and a part of the sentence that refuses them.
 REFUSED: list[tuple[Answers, str]] = [
@@ -85,6 +91,8 @@ REFUSED: list[tuple[Answers, str]] = [
     ({"description": "{{ cookiecutter.project_name }}"}, "starts a Jinja expression"),
     ({"description": "{% raw %}"}, "starts a Jinja expression"),
     ({"author_name": "{# nobody #}"}, "starts a Jinja expression"),
+    ({"scheduler": "platform"}, NO_CRON),
+    ({"hosting": "compose", "scheduler": "platform"}, NO_CRON),
 ]
 
 
@@ -130,8 +138,12 @@ def test_both_engines_use_the_same_words_and_choices(name: str) -> None:
 
     if isinstance(values, list):
         labels = {value: words[value] for value in values}
-        assert {value: label for label, value in question["choices"].items()} == labels
-        assert list(question["choices"].values()) == values
+        choices = {
+            choice["value"] if isinstance(choice, dict) else choice: label
+            for label, choice in question["choices"].items()
+        }
+        assert choices == labels
+        assert list(choices) == values
         assert (question["help"], question["default"]) == (words["__prompt__"], values[0])
     else:
         assert question["help"] == words
@@ -188,8 +200,9 @@ def test_unknown_choice_is_refused(engine: str, questions_only: Path) -> None:
         ({"project_slug": "a/b"}, "start with a letter a-z"),
         ({"project_name": "{{"}, "write the text without them"),
         ({"domain_name": "a\x07b"}, "use printable characters on one line"),
+        ({"scheduler": "platform"}, "choose database, code or redbeat, or another hosting"),
     ],
-    ids=["slug", "jinja", "control"],
+    ids=["slug", "jinja", "control", "scheduler"],
 )
 @pytest.mark.parametrize("engine", ["cookiecutter", "copier"])
 def test_command_line_ends_with_the_sentence_and_leaves_nothing(
@@ -206,6 +219,33 @@ def test_command_line_ends_with_the_sentence_and_leaves_nothing(
     assert sentence in output.splitlines()[-1]
     if engine == "cookiecutter":  # Copier shows a traceback whenever a validator refuses --data
         assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("hosting", "last"), [("compose", "redbeat"), ("dokku", "platform"), ("azure", "platform")]
+)
+def test_copier_lets_nobody_pick_what_the_hosting_has_not(
+    questions_only: Path, tmp_path: Path, hosting: str, last: str
+) -> None:
+    asked = {name: plain_answer(name) for name in QUESTIONS if name != "scheduler"}
+    with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
+        keys.send_text("\x1b[A\r")  # up from the first, which is the last, and enter
+        copier.run_copy(
+            str(questions_only),
+            tmp_path / "project",
+            data={**asked, "hosting": hosting},
+            quiet=True,
+        )
+    answers = (tmp_path / "project" / "answers.txt").read_text(encoding="utf-8")
+    assert f"scheduler={last}\n" in answers
+
+
+def plain_answer(name: str) -> str:
+    """Return an answer to a question that needs no other."""
+    default = COOKIECUTTER[name]
+    return (
+        "shop" if name == "project_slug" else default[0] if isinstance(default, list) else default
+    )
 
 
 HOSTILE = [

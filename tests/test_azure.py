@@ -30,7 +30,13 @@ from tests.servers.postgres_tls import tls_postgres
 from tests.servers.tls import Authority
 
 SLUGS = ("a", "shop", "a__b", "a234567890_b234567890_c2345678_d__234567")
-DEPLOYED = ("main", "release", "web", "worker", "beat")
+# As in schedule.py.
+ENTRIES = {
+    "heartbeat": "*/5 * * * *",
+    "clear-expired-sessions": "30 3 * * *",
+    "delete-old-failures": "40 3 * * *",
+    "failure-digest": "0 6 * * *",
+}
 VARIABLES = {
     "ALERT_RECIPIENTS",
     "ALLOWED_HOSTS",
@@ -54,13 +60,30 @@ def azd_of(project: Path) -> azure.Azd:
     return azure.Azd(project, operator().values)
 
 
+def infra_of(source: Path, folder: Path) -> Path:
+    """Copy what azd sees of a project into a folder, to be changed."""
+    shutil.copytree(source / "infra", folder / "infra")
+    shutil.copy(source / "azure.yaml", folder)
+    return folder
+
+
 @pytest.fixture
 def project(bake: Bake, tmp_path: Path) -> Path:
-    """What azd sees of a project, to be changed."""
-    source = bake(hosting="azure", project_slug="shop")
-    shutil.copytree(source / "infra", tmp_path / "infra")
-    shutil.copy(source / "azure.yaml", tmp_path)
-    return tmp_path
+    """What azd sees of a project with a beat, to be changed."""
+    return infra_of(bake(hosting="azure", project_slug="shop"), tmp_path)
+
+
+@pytest.fixture
+def scheduled(bake: Bake, tmp_path: Path) -> Path:
+    """What azd sees of a project whose periodic tasks Azure starts, to be changed."""
+    return infra_of(bake(hosting="azure", project_slug="shop", scheduler="platform"), tmp_path)
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    """Replace the first of a text that stands in a file."""
+    text = file.read_text("utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new, 1), "utf-8")
 
 
 @pytest.mark.parametrize("scheduler", choices()["scheduler"])
@@ -68,7 +91,13 @@ def project(bake: Bake, tmp_path: Path) -> Path:
 def test_components_of_the_emitted_files(bake: Bake, slug: str, scheduler: str) -> None:
     project = bake(hosting="azure", project_slug=slug, scheduler=scheduler)
     components = {c.name: c for c in azure.components(project, operator())}
-    assert list(components) == ["release", "beat", "web", "worker"]
+    jobs = {f"cron-{name}": cron for name, cron in ENTRIES.items()}
+    sending = jobs if scheduler == "platform" else {"beat": ""}
+    assert set(components) == {"release", "web", "worker", *sending}
+    assert next(iter(components)) == "release"
+    for name, component in components.items():
+        assert component.schedule == sending.get(name, "")
+        assert not component.schedule or (component.probes, component.port) == ((), None)
     for component in components.values():
         assert set(component.environment) == {*VARIABLES, "EMAIL_PORT"}
         assert component.environment["DJANGO_ENVIRONMENT"] == "production"
@@ -81,6 +110,47 @@ def test_components_of_the_emitted_files(bake: Bake, slug: str, scheduler: str) 
     assert HTTPProbe("/ready/", 5) in components["web"].probes
     assert components["worker"].command[:3] == ("celery", "-A", slug)
     assert components["release"].command == ("python", "manage.py", "release")
+
+
+def test_each_process_runs_the_command_of_the_process_manager(bake: Bake) -> None:
+    project = bake(hosting="azure", process_manager="prodserver")
+    assert {c.name: " ".join(c.command) for c in azure.components(project, operator())} == {
+        "release": "python manage.py release",
+        "web": "python manage.py server web",
+        "worker": "python manage.py worker worker",
+        "beat": "python manage.py worker beat",
+    }
+
+
+def test_a_job_sends_the_entry_that_it_is_named_after(scheduled: Path) -> None:
+    components = {c.name: c for c in azure.components(scheduled, operator())}
+    for name in ENTRIES:
+        assert components[f"cron-{name}"].command == ("python", "manage.py", "enqueue", name)
+
+
+def test_a_new_entry_is_one_more_job(scheduled: Path) -> None:
+    entry = "  {\n    name: 'report'\n    cron: '15 8-17/3 1,15 * 1-5'\n  }\n"
+    edit(scheduled / "infra" / "schedule.bicep", "schedule = [\n", f"schedule = [\n{entry}")
+    [report] = [c for c in azure.components(scheduled, operator()) if c.name == "cron-report"]
+    assert report.schedule == "15 8-17/3 1,15 * 1-5"
+
+
+def test_a_job_whose_entry_is_gone_stays_and_azd_still_finds_one_of_the_service(
+    scheduled: Path,
+) -> None:
+    """As docs/deploy.md says, which tells how to delete it."""
+    azd = azd_of(scheduled)
+    azd.up()
+    bicep = scheduled / "infra" / "schedule.bicep"
+    edit(bicep, "  {\n    name: 'heartbeat'\n    cron: '*/5 * * * *'\n  }\n", "")
+    assert {process.name for process in azd.deploy("schedule")} == {f"cron-{e}" for e in ENTRIES}
+
+
+def test_every_job_takes_the_image_of_the_deployment(scheduled: Path) -> None:
+    azd = azd_of(scheduled)
+    azd.up()
+    image = azd.environment["SERVICE_SCHEDULE_IMAGE_NAME"]
+    assert [job.container.image for job in azd.deploy("schedule")] == [image] * len(ENTRIES)
 
 
 def test_the_urls_carry_any_key_and_verify_both_servers(project: Path) -> None:
@@ -180,7 +250,8 @@ def test_without_the_hook_azd_would_only_exchange_the_image(
     with_another_variable(project)
     azd.provision()
     monkeypatch.setattr(azd, "predeploy", lambda: None)
-    assert "API_URL" not in azd.variables(azd.deploy("web"))
+    [web] = azd.deploy("web")
+    assert "API_URL" not in azd.variables(web)
     # What could not be made the first time would be looked for the second time.
     other = azd_of(project)
     other.provision()
@@ -208,7 +279,8 @@ def test_without_a_domain_of_its_own_the_site_has_the_one_of_the_platform(projec
     assert azd.secrets()["allowed-hosts"] == azd.environment["WEB_HOST"]
     azd.deploy("web")
     azd.environment |= {"CUSTOM_DOMAIN": "www.example.com", "CUSTOM_DOMAIN_CERTIFICATE_ID": "/c"}
-    domains = azd.deploy("web").model_dump()["properties"]["configuration"]["ingress"]
+    [web] = azd.deploy("web")
+    domains = web.model_dump()["properties"]["configuration"]["ingress"]
     assert domains["custom_domains"] == [
         {"name": "www.example.com", "binding_type": "SniEnabled", "certificate_id": "/c"}
     ]
@@ -222,10 +294,12 @@ def test_a_restored_database_takes_the_place_of_the_first(project: Path) -> None
     assert "@postgres-restored.postgres." in azd.secrets()["database-url"]
 
 
-def test_every_process_waits_for_the_release(project: Path) -> None:
-    order = azd_of(project).order()
+@pytest.mark.parametrize("scheduler", choices()["scheduler"])
+def test_every_process_waits_for_the_release(bake: Bake, scheduler: str) -> None:
+    order = azd_of(bake(hosting="azure", scheduler=scheduler)).order()
     assert order[0] == "release"
-    assert sorted(order) == ["beat", "release", "web", "worker"]
+    last = "schedule" if scheduler == "platform" else "beat"
+    assert sorted(order[1:]) == sorted(["web", "worker", last])
 
 
 MUTATIONS = [
@@ -244,7 +318,7 @@ MUTATIONS = [
     ("azure.yaml", "_TEMPLATE_HASH", "_HASH", "predeploy"),
     ("azure.yaml", 'azd: ">= 1.23.13"', 'azd: ">= 1.20.0"', "azd"),
     ("azure.yaml", "name: shop", "name: my_shop", "name"),
-    ("azure.yaml", "  beat:\n", "  scheduler:\n", "beat"),
+    ("azure.yaml", "  beat:\n", "  scheduler:\n", "scheduler"),
     ("infra/main.parameters.json", "${EMAIL_HOST}", "${EMAIL_HOTS}", "emailHost"),
     ("infra/main.parameters.json", "secretOrRandomPassword", "secretOrRandom", "leaves"),
     ("infra/main.parameters.json", '"customDomain"', '"domain"', "no parameter domain"),
@@ -303,6 +377,8 @@ MUTATIONS = [
     ("infra/web.bicep", "service-name': 'web'", "service-name': 'beat'", "0 resources"),
     ("infra/web.bicep", "memory: '1Gi'", "memory: '2Gi'", "go with 1Gi"),
     ("infra/web.bicep", "      ingress: {", "      ingres: {", "ingres"),
+    ("infra/web.bicep", "'--config', ", "", "unknown command"),
+    ("infra/worker.bicep", "'celery', '-A', 'shop'", "'celery', '-A', 'shp'", "several manners"),
     ("infra/worker.bicep", "'Single'", "'single'", "activeRevisionsMode"),
     ("infra/worker.bicep", "minReplicas: 1", "minReplicas: 0", "minReplicas"),
     ("infra/worker.bicep", "  'maintenance'\n", "", "a rule for each"),
@@ -311,6 +387,12 @@ MUTATIONS = [
     ("infra/worker.bicep", "image: image", "image: imge", "imge is not declared"),
     ("infra/worker.bicep", "identity.id}'", "registry.id}'", "another identity"),
     ("infra/beat.bicep", "maxReplicas: 1", "maxReplicas: 2", "maxReplicas"),
+    (
+        "infra/beat.bicep",
+        "['celery', '-A', 'shop', 'beat']",
+        "['celery', 'beat']",
+        "unknown command",
+    ),
     ("infra/beat.bicep", "cpu: json('0.25')", "cpu: '0.25'", "cpu"),
     ("infra/beat.parameters.json", "BEAT_IMAGE", "BATE_IMAGE", "image"),
     ("infra/release.bicep", "replicaRetryLimit: 0", "replicaRetryLimit: 3", "replicaRetryLimit"),
@@ -319,15 +401,69 @@ MUTATIONS = [
     ("infra/release.bicep", "      }\n", "", "expected"),
 ]
 
+# The same of a project whose periodic tasks Azure starts.
+SCHEDULE_MUTATIONS = [
+    ("azure.yaml", "WORKER SCHEDULE;", "WORKER BEAT;", "predeploy"),
+    ("azure.yaml", "  schedule:\n", "  beat:\n", "predeploy"),
+    ("azure.yaml", "  schedule:\n", "  scheduler:\n", "scheduler"),
+    ("infra/schedule.bicep", "'*/5 * * * *'", "'*/5 * * *'", "five fields"),
+    ("infra/schedule.bicep", "'30 3 * * *'", "'60 3 * * *'", "wrong minute"),
+    ("infra/schedule.bicep", "'30 3 * * *'", "'30 24 * * *'", "wrong hour"),
+    ("infra/schedule.bicep", "'30 3 * * *'", "'30 3 * * 7'", "wrong day of week"),
+    ("infra/schedule.bicep", "'30 3 * * *'", "'30 3 0 * *'", "wrong day of month"),
+    ("infra/schedule.bicep", "'30 3 * * *'", "'30 3 * 5-13 *'", "wrong month"),
+    ("infra/schedule.bicep", "'30 3 * * *'", "'30 @daily * * *'", "wrong hour"),
+    ("infra/schedule.bicep", "'*/5 * * * *'", "'*/0 * * * *'", "wrong minute"),
+    ("infra/schedule.bicep", "cron: '*/5", "cronExpression: '*/5", "property cron"),
+    ("infra/schedule.bicep", "'failure-digest'", "'heartbeat'", "the same name"),
+    ("infra/schedule.bicep", "'failure-digest'", "'failure_digest'", "name"),
+    ("infra/schedule.bicep", "'failure-digest'", "'a-digest-of-all-that-failed'", "name"),
+    ("infra/schedule.bicep", "'cron-${entry.name}'", "entry.name", "name"),
+    ("infra/schedule.bicep", "'cron-${entry.name}'", "'cron-${entry.cron}'", "name"),
+    ("infra/schedule.bicep", "entry.name == 'heartbeat'", "entry.name != 'heartbeat'", "finds 3"),
+    ("infra/schedule.bicep", "entry.name == 'heartbeat'", "entry.name == 'beat'", "finds 0"),
+    ("infra/schedule.bicep", "service-name': 'schedule'", "service-name': 'worker'", "finds 0"),
+    ("infra/schedule.bicep", "'enqueue', entry.name]", "'enqueue']", "must run"),
+    ("infra/schedule.bicep", "'enqueue', entry.name]", "'enqueue', 'heartbeat']", "must run"),
+    ("infra/schedule.bicep", "'enqueue', entry.name]", "'enqueue', entry.nam]", "property nam"),
+    ("infra/schedule.bicep", "'Schedule'", "'Event'", "triggerType"),
+    ("infra/schedule.bicep", "        parallelism: 1\n", "", "parallelism"),
+    ("infra/schedule.bicep", "replicaCompletionCount: 1", "replicaCompletionCount: 2", "replicaC"),
+    ("infra/schedule.bicep", "replicaTimeout: 120", "replicaTimeout: 300", "replicaTimeout"),
+    ("infra/schedule.bicep", "replicaRetryLimit: 1", "replicaRetryLimit: 9", "replicaRetryLimit"),
+    ("infra/schedule.bicep", "memory: '0.5Gi'", "memory: '1Gi'", "go with 0.5Gi"),
+    ("infra/schedule.bicep", "in schedule:", "in entries:", "entries is not declared"),
+    ("infra/schedule.parameters.json", "SCHEDULE_IMAGE", "CRON_IMAGE", "image"),
+]
+
 
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"), MUTATIONS, ids=[f"{m[0]}: {m[2]!r}" for m in MUTATIONS]
 )
 def test_a_mistake_is_refused(project: Path, name: str, old: str, new: str, message: str) -> None:
-    text = (project / name).read_text("utf-8")
-    assert old in text
-    (project / name).write_text(text.replace(old, new, 1), "utf-8")
+    edit(project / name, old, new)
     with pytest.raises((ValueError, BicepError), match=message):
+        azure.components(project, operator())
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    SCHEDULE_MUTATIONS,
+    ids=[f"{m[0]}: {m[2]!r}" for m in SCHEDULE_MUTATIONS],
+)
+def test_a_mistake_in_the_schedule_is_refused(
+    scheduled: Path, name: str, old: str, new: str, message: str
+) -> None:
+    edit(scheduled / name, old, new)
+    with pytest.raises((ValueError, BicepError), match=message):
+        azure.components(scheduled, operator())
+
+
+def test_a_project_without_beat_and_jobs_is_refused(project: Path) -> None:
+    edit(project / "azure.yaml", "WORKER BEAT;", "WORKER;")
+    text = (project / "azure.yaml").read_text("utf-8")
+    (project / "azure.yaml").write_text(text.partition("\n  beat:")[0], "utf-8")
+    with pytest.raises(ValueError, match="either beat or schedule"):
         azure.components(project, operator())
 
 
@@ -380,7 +516,9 @@ def test_strings_and_comparisons_are_read_as_bicep_reads_them(tmp_path: Path) ->
     assert deploy(file, {"n": 5}, cloud) == {"a": "many"}
 
 
-def test_another_parser_finds_the_same_resources(project: Path) -> None:
+@pytest.mark.parametrize("scheduler", choices()["scheduler"])
+def test_another_parser_finds_the_same_resources(bake: Bake, scheduler: str) -> None:
+    project = bake(hosting="azure", scheduler=scheduler)
     for path in sorted((project / "infra").glob("*.bicep")):
         tree = BicepParser().parse(text=path.read_text("utf-8"))
         ours = {
@@ -395,9 +533,10 @@ def test_another_parser_finds_the_same_resources(project: Path) -> None:
         assert ours == theirs, path.name
 
 
-def test_the_schemas_of_azure_accept_every_resource(project: Path) -> None:
+@pytest.mark.parametrize("scheduler", choices()["scheduler"])
+def test_the_schemas_of_azure_accept_every_resource(bake: Bake, scheduler: str) -> None:
     types = schema("azure-aca-resources.schema.json")
-    azd = azd_of(project)
+    azd = azd_of(bake(hosting="azure", scheduler=scheduler))
     azd.up()
     resources = [r for r in azd.cloud.resources.values() if "resourceGroups" not in r.type]
     assert len(resources) >= 20
@@ -410,10 +549,11 @@ def test_the_schemas_of_azure_accept_every_resource(project: Path) -> None:
         assert problems == [], f"{resource.type} {resource.name}"
 
 
-def test_the_schema_of_azd_accepts_azure_yaml(bake: Bake) -> None:
+@pytest.mark.parametrize("scheduler", choices()["scheduler"])
+def test_the_schema_of_azd_accepts_azure_yaml(bake: Bake, scheduler: str) -> None:
     azd = schema("azure-yaml-v1.0.schema.json")
     for slug in SLUGS:
-        project = bake(hosting="azure", project_slug=slug)
+        project = bake(hosting="azure", project_slug=slug, scheduler=scheduler)
         jsonschema.validate(yaml.safe_load((project / "azure.yaml").read_text("utf-8")), azd)
 
 
@@ -464,7 +604,9 @@ unix = pytest.mark.skipif(sys.platform == "win32", reason="the script is for a U
 
 
 @unix
-def test_the_hook_makes_azd_forget_the_hash_of_every_service(project: Path) -> None:
+@pytest.mark.parametrize("scheduler", choices()["scheduler"])
+def test_the_hook_makes_azd_forget_the_hash_of_every_service(bake: Bake, scheduler: str) -> None:
+    project = bake(hosting="azure", scheduler=scheduler)
     manifest = yaml.safe_load((project / "azure.yaml").read_text("utf-8"))
     script = 'azd() { for word; do printf "<%s>" "$word"; done; echo; }\n'
     script += manifest["hooks"]["predeploy"]["run"]
@@ -518,8 +660,9 @@ def blocks_of_the_page(project: Path) -> list[str]:
 
 
 @unix
-def test_blocks_of_the_page_can_be_pasted(bake: Bake) -> None:
-    for block in blocks_of_the_page(bake(hosting="azure")):
+@pytest.mark.parametrize("scheduler", choices()["scheduler"])
+def test_blocks_of_the_page_can_be_pasted(bake: Bake, scheduler: str) -> None:
+    for block in blocks_of_the_page(bake(hosting="azure", scheduler=scheduler)):
         checked = subprocess.run(
             ["sh", "-n"], input=block, capture_output=True, text=True, check=False
         )
@@ -543,6 +686,16 @@ def test_the_page_gives_no_secret_as_an_argument(bake: Bake) -> None:
 def test_the_page_tells_of_a_schedule_on_a_disk_that_goes(bake: Bake, scheduler: str) -> None:
     page = (bake(hosting="azure", scheduler=scheduler) / "docs" / "deploy.md").read_text("utf-8")
     assert ("when each task ran last" in page) == (scheduler == "code")
+
+
+@pytest.mark.parametrize("scheduler", choices()["scheduler"])
+def test_the_page_tells_what_becomes_of_the_schedule_at_a_deployment(
+    bake: Bake, scheduler: str
+) -> None:
+    page = (bake(hosting="azure", scheduler=scheduler) / "docs" / "deploy.md").read_text("utf-8")
+    assert ("may be sent twice" in page) == (scheduler in ("database", "code"))
+    assert ("waits for the lock" in page) == (scheduler == "redbeat")
+    assert ("az containerapp job delete --name cron-NAME" in page) == (scheduler == "platform")
 
 
 # DATABASE_URL, against a server with TLS

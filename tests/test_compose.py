@@ -20,10 +20,11 @@ from urllib.parse import urlsplit, urlunsplit
 import psutil
 import psycopg
 import pytest
+import yaml
 from psycopg import sql
 from pydantic import ValidationError
 
-from tests.baking import choices
+from tests.baking import allowed, choices
 from tests.conftest import Bake
 from tests.platforms import compose
 from tests.platforms.components import Component
@@ -83,6 +84,9 @@ MUTATIONS = [
     ("  worker-default:", "  worker_default:"),
     ("  backups:\n", "  backup:\n"),
     ("python manage.py release", "python manage.py release && true"),
+    ("--queues notifications", "--queues notification"),
+    (" --queues maintenance", ""),
+    ("celery -A my_project beat", "celery -A my_project worker"),
     ("DJANGO_ENVIRONMENT: production", "DJANGO-ENVIRONMENT: production"),
     ("DJANGO_ENVIRONMENT: production", "DJANGO_ENVIRONMENT: 1"),
 ]
@@ -98,10 +102,20 @@ def validate(text: str, variables: Mapping[str, str] = VARIABLES) -> compose.Fil
     return compose.File.model_validate(compose.document(text, variables))
 
 
-@pytest.mark.parametrize("scheduler", choices()["scheduler"])
+# Compose has no scheduler of its own.
+SCHEDULERS = [
+    name for name in choices()["scheduler"] if allowed({"hosting": "compose", "scheduler": name})
+]
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("process_manager", choices()["process_manager"])
 @pytest.mark.parametrize("slug", SLUGS)
-def test_the_file_is_what_the_models_allow(bake: Bake, slug: str, scheduler: str) -> None:
-    file = validate(text_of(bake(project_slug=slug, scheduler=scheduler)))
+def test_the_file_is_what_the_models_allow(
+    bake: Bake, slug: str, process_manager: str, scheduler: str
+) -> None:
+    answers = {"process_manager": process_manager, "scheduler": scheduler}
+    file = validate(text_of(bake(project_slug=slug, **answers)))
     assert file.name == slug
     assert ("beat" in file.volumes) == (scheduler == "code")
     assert (file.services.beat.volumes is not None) == (scheduler == "code")
@@ -133,14 +147,15 @@ def own(
     )
 
 
-@pytest.mark.parametrize("scheduler", choices()["scheduler"])
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("process_manager", choices()["process_manager"])
 @pytest.mark.parametrize("variables", [{}, {"WORKERS": "0", "QUEUE_WORKERS": "2"}])
 def test_compose_itself_reads_the_same(
-    bake: Bake, scheduler: str, variables: dict[str, str]
+    bake: Bake, scheduler: str, process_manager: str, variables: dict[str, str]
 ) -> None:
     if not compose.has_plugin():
         pytest.skip("docker has no compose command")
-    project = bake(scheduler=scheduler)
+    project = bake(scheduler=scheduler, process_manager=process_manager)
     mine = own(project, compose.services, **variables)
     theirs = own(project, compose.services_by_plugin, **variables)
     assert sorted(mine, key=by_name) == sorted(theirs, key=by_name)
@@ -163,6 +178,40 @@ def test_workers_can_be_many_or_one_per_queue(bake: Bake) -> None:
         *("release", "web", "beat"),
         *(f"worker-{queue}" for queue in queues),
     }
+
+
+def test_django_prodserver_changes_nothing_but_the_commands(bake: Bake) -> None:
+    direct = own(bake(), compose.services, QUEUE_WORKERS="1")
+    prodserver = own(bake(process_manager="prodserver"), compose.services, QUEUE_WORKERS="1")
+    assert [replace(c, command=()) for c in prodserver] == [replace(c, command=()) for c in direct]
+    commands = {c.name: " ".join(c.command) for c in prodserver}
+    assert commands == compose.prodserver_commands()
+
+
+PRODSERVER_MUTATIONS = [
+    ("worker worker-default", "worker worker"),
+    ("worker worker-default", "worker default"),
+    ("worker worker-default", "worker worker --queues default"),
+    ("manage.py server web", "manage.py prodserver web"),
+    ("manage.py server web", "manage.py worker web"),
+    ("python manage.py worker beat", "celery -A my_project beat"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), PRODSERVER_MUTATIONS)
+def test_a_slip_of_the_pen_in_a_command_is_refused(bake: Bake, old: str, new: str) -> None:
+    text = text_of(bake(process_manager="prodserver"))
+    assert old in text
+    with pytest.raises(ValidationError, match="neither process manager"):
+        validate(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize("scheduler", choices()["scheduler"])
+def test_development_starts_beat_where_there_is_one(bake: Bake, scheduler: str) -> None:
+    text = (bake(hosting="dokku", scheduler=scheduler) / "compose.yml").read_text("utf-8")
+    services = yaml.safe_load(text)["services"]
+    assert ("beat" in services) == (scheduler != "platform")
+    assert ("manage.py enqueue" in text) == (scheduler == "platform")
 
 
 def test_no_secret_is_in_the_file(bake: Bake) -> None:

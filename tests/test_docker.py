@@ -21,7 +21,6 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.baking import choices
 from tests.conftest import Bake
 from tests.platforms import compose
 from tests.processes import Response, add_lock_file, http_get, json_objects, wait_until
@@ -30,6 +29,11 @@ from tests.production import prepare, production_environment
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("docker")]
 
 APPLICATION = ("web", "worker", "beat")
+# A beat with a volume of its own and plain commands, and one without, started by django-prodserver.
+KINDS = {
+    "code": {"scheduler": "code", "process_manager": "direct"},
+    "redbeat": {"scheduler": "redbeat", "process_manager": "prodserver"},
+}
 SERVICES = ("caddy", "postgres", "broker", "backup", *APPLICATION)
 # What a container has besides the image when it is run by the production file.
 LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--init")
@@ -154,13 +158,13 @@ def images() -> Iterator[Images]:
     images.remove()
 
 
-@pytest.fixture(scope="module", params=choices()["scheduler"])
+@pytest.fixture(scope="module", params=KINDS)
 def project(
     request: pytest.FixtureRequest, bake: Bake, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A project with a lock file and the apps of the tests; its name is used nowhere else."""
     slug = f"docker_test_{secrets.token_hex(4)}"
-    baked = bake(project_slug=slug, scheduler=request.param)
+    baked = bake(project_slug=slug, **KINDS[request.param])
     project = prepare(Path(shutil.copytree(baked, tmp_path_factory.mktemp("docker") / slug)))
     add_lock_file(project)
     return project
@@ -514,9 +518,12 @@ def received(site: Deployment) -> int:
 
 
 @pytest.mark.parametrize("service", APPLICATION)
-def test_every_line_of_a_log_is_json_to_the_end(site: Deployment, service: str) -> None:
+def test_a_process_told_to_stop_ends_well_and_every_line_of_its_log_is_json(
+    site: Deployment, service: str
+) -> None:
     container = site.container(service)
     assert site.compose("stop", service).returncode == 0
+    assert site.container(service)["State"]["ExitCode"] == 0, "it did not end by itself"
     assert json_objects(service, site.log(service))
     docker("start", container["Id"])
 
@@ -530,7 +537,7 @@ def count(site: Deployment, service: str) -> int:
     return len(containers)
 
 
-@pytest.mark.parametrize("project", ["code"], indirect=True)
+@pytest.mark.parametrize("project", ["redbeat"], indirect=True)
 def test_the_worker_is_scaled_by_the_page(site: Deployment) -> None:
     site.page("put .env WORKERS 3")
     assert count(site, "worker") == 3

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from tests.baking import choices
 from tests.conftest import Bake
 from tests.platforms import dokku
 from tests.platforms.components import CommandProbe, HTTPProbe
+from tests.platforms.cron import five_fields
 from tests.platforms.schemas import schema
 from tests.platforms.surroundings import Addresses
 from tests.production import HOST
@@ -22,14 +24,39 @@ from tests.production import HOST
 SLUGS = ("a", "shop", "a__b", "a123456789_b123456789_c1234567_d123__456")
 
 
+# What `platform` starts by cron.
+CRON = {
+    "cron-heartbeat": "*/5 * * * *",
+    "cron-clear-expired-sessions": "30 3 * * *",
+    "cron-delete-old-failures": "40 3 * * *",
+    "cron-failure-digest": "0 6 * * *",
+}
+
+
+def visible(project: Path, folder: Path) -> Path:
+    """Copy what Dokku sees of a project, to be changed."""
+    for name in ("Procfile", "app.json", "Dockerfile", "docs/deploy.md"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(project / name, folder / name)
+    return folder
+
+
 @pytest.fixture
 def project(bake: Bake, tmp_path: Path) -> Path:
-    """What Dokku sees of a project, to be changed."""
-    source = bake(hosting="dokku", scheduler="code", project_slug="shop")
-    for name in ("Procfile", "app.json", "Dockerfile", "docs/deploy.md"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy(source / name, tmp_path / name)
-    return tmp_path
+    """A project with beat."""
+    return visible(bake(hosting="dokku", scheduler="code", project_slug="shop"), tmp_path)
+
+
+@pytest.fixture
+def cron_project(bake: Bake, tmp_path: Path) -> Path:
+    """A project without."""
+    return visible(bake(hosting="dokku", scheduler="platform", project_slug="shop"), tmp_path)
+
+
+def set_up(project: Path) -> dokku.Server:
+    """Return the server that a project's page sets up."""
+    _, app = dokku.read(project)
+    return dokku.set_up(project, app, Addresses().values)
 
 
 @pytest.mark.parametrize("scheduler", choices()["scheduler"])
@@ -38,7 +65,8 @@ def test_what_the_template_emits_is_accepted(bake: Bake, slug: str, scheduler: s
     project = bake(hosting="dokku", scheduler=scheduler, project_slug=slug)
     operator = Addresses()
     found = {component.name: component for component in dokku.components(project, operator)}
-    assert list(found) == ["release", "web", "worker", "beat"]
+    senders = list(CRON) if scheduler == "platform" else ["beat"]
+    assert list(found) == ["release", "web", "worker", *senders]
     for component in found.values():
         environment = dict(component.environment)
         assert re.fullmatch(r"[0-9a-f]{64}", environment.pop("SECRET_KEY"))
@@ -51,16 +79,53 @@ def test_what_the_template_emits_is_accepted(bake: Bake, slug: str, scheduler: s
         }
         assert component.grace == 45
         assert component.after == (() if component.once else ("release",))
+        assert component.replicas == 1
+        assert component.schedule == CRON.get(component.name, "")
+        assert component.port == (5000 if component.name == "web" else None)
     assert found["web"].probes == (HTTPProbe("/ready/", 5, host=HOST),)
     heartbeat = ("python", "-m", "apps.operations.heartbeat", "worker")
     assert found["worker"].probes == (CommandProbe(heartbeat, 5),)
-    assert [found[name].port for name in ("web", "worker", "beat")] == [5000, None, None]
-    assert [found[name].replicas for name in ("web", "worker", "beat")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("manner", choices()["process_manager"])
+@pytest.mark.parametrize("scheduler", ["code", "platform"])
+def test_the_commands_are_those_of_one_manner(bake: Bake, manner: str, scheduler: str) -> None:
+    project = bake(hosting="dokku", scheduler=scheduler, process_manager=manner)
+    commands = [
+        shlex.join(component.command) for component in dokku.components(project, Addresses())
+    ]
+    web, worker, beat = {
+        "direct": (
+            "gunicorn --config gunicorn.conf.py my_project.wsgi:application",
+            "celery -A my_project worker --without-gossip --without-mingle",
+            "celery -A my_project beat",
+        ),
+        "prodserver": tuple(
+            f"python manage.py {words}" for words in ("server web", "worker worker", "worker beat")
+        ),
+    }[manner]
+    enqueue = [f"python manage.py enqueue {name.removeprefix('cron-')}" for name in CRON]
+    sent = enqueue if scheduler == "platform" else [beat]
+    assert commands == ["python manage.py release", web, worker, *sent]
+
+
+@pytest.mark.parametrize("scheduler", choices()["scheduler"])
+def test_only_a_beat_that_waits_for_the_other_starts_beside_it(bake: Bake, scheduler: str) -> None:
+    project = bake(hosting="dokku", scheduler=scheduler)
+    heartbeat = ("python", "-m", "apps.operations.heartbeat", "beat")
+    beats = [part for part in dokku.components(project, Addresses()) if part.name == "beat"]
+    checked = [probe for beat in beats for probe in beat.probes]
+    assert checked == ([CommandProbe(heartbeat, 5)] if scheduler == "redbeat" else [])
+    alone = scheduler in ("database", "code")
+    assert set_up(project).unchecked == ({"beat"} if alone else set())
+    page = (project / "docs/deploy.md").read_text("utf-8")
+    assert ("Never raise `beat`" in page) == alone
+    assert ("Several of `beat` may run" in page) == (scheduler == "redbeat")
+    assert ("## Periodic tasks" in page) == (scheduler == "platform")
 
 
 def test_beat_remembers_on_a_disk_that_belongs_to_it(project: Path) -> None:
-    mounts = dokku.set_up(project, Addresses().values).mounts
-    assert mounts == {"shop-beat": ("beat", "/var/lib/beat")}
+    assert set_up(project).mounts == {"shop-beat": ("beat", "/var/lib/beat")}
     assert "CELERY_BEAT_SCHEDULE_FILE=/var/lib/beat/" in (project / "Dockerfile").read_text("utf-8")
 
 
@@ -70,12 +135,16 @@ def test_the_image_has_no_port_and_no_entrypoint_of_its_own(project: Path) -> No
     assert re.findall(r"^(?:EXPOSE|ENTRYPOINT).*", dockerfile, re.MULTILINE) == []
 
 
-def test_app_json_follows_the_schema_of_all_that_dokku_reads(project: Path) -> None:
+@pytest.mark.parametrize("scheduler", choices()["scheduler"])
+def test_app_json_follows_the_schema_of_all_that_dokku_reads(bake: Bake, scheduler: str) -> None:
+    project = bake(hosting="dokku", scheduler=scheduler, project_slug="shop")
     app = json.loads((project / "app.json").read_text("utf-8"))
     jsonschema.Draft202012Validator(schema("app-json.schema.json")).validate(app)
 
 
-def test_the_page_is_shell_and_keeps_the_brokers_tasks(project: Path) -> None:
+@pytest.mark.parametrize("scheduler", choices()["scheduler"])
+def test_the_page_is_shell_and_keeps_the_brokers_tasks(bake: Bake, scheduler: str) -> None:
+    project = bake(hosting="dokku", scheduler=scheduler, project_slug="shop")
     page = (project / "docs/deploy.md").read_text("utf-8")
     blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     for block in blocks:
@@ -113,6 +182,12 @@ PROCFILE_MUTATIONS = {
     "no release": ("release: python manage.py release\n", "", "release"),
     "no beat": ("beat: celery -A shop beat\n", "", "beat"),
     "a process that never runs": ("beat: ", "mailer: celery -A shop worker\nbeat: ", "mailer"),
+    "another program": ("celery -A shop beat", "celery -A shop events", "unknown command"),
+    "another package": ("celery -A shop beat", "celery -A blog beat", "several manners"),
+    "an option too many": ("celery -A shop beat", "celery -A shop beat -l INFO", "unknown command"),
+    "two manners": ("celery -A shop beat", "python manage.py worker beat", "several manners"),
+    "a worker as beat": ("celery -A shop beat", "python manage.py worker worker", "unknown"),
+    "a release by hand": ("python manage.py release", "python manage.py migrate", "release is"),
 }
 
 
@@ -125,10 +200,9 @@ def test_a_wrong_procfile_is_refused(project: Path, old: str, new: str, message:
         dokku.components(project, Addresses())
 
 
-def test_config_and_port_are_expanded(project: Path) -> None:
-    edit(project, "Procfile", "celery -A shop beat", "celery -A ${PS} $PORT $ALLOWED_HOSTS 'a b'")
-    *_, beat = dokku.components(project, Addresses())
-    assert beat.command == ("celery", "-A", "beat", "5000", HOST, "a b")
+def test_variables_are_expanded_and_quotes_read() -> None:
+    line = dokku.expand("celery -A ${PS} $PORT 'a b'", {"PS": "beat", "PORT": "5000"})
+    assert dokku.split_command(line) == ("celery", "-A", "beat", "5000", "a b")
 
 
 def change(*path: str | int, to: Any = None) -> Callable[[Any], None]:
@@ -146,6 +220,7 @@ def change(*path: str | int, to: Any = None) -> Callable[[Any], None]:
 
 
 WEB, WORKER = ("healthchecks", "web", 0), ("healthchecks", "worker", 0)
+CRON_REST = {"schedule": "0 6 * * *", "concurrency_policy": "forbid"}
 APP_MUTATIONS: dict[str, tuple[Callable[[Any], None], str]] = {
     "two beats": (change("formation", "beat", "quantity", to=2), "beat"),
     "no beat": (change("formation", "beat"), "beat"),
@@ -167,6 +242,10 @@ APP_MUTATIONS: dict[str, tuple[Callable[[Any], None], str]] = {
     "a variable that nobody sets": (change("env", "KEY", to={"description": "a"}), "KEY has no"),
     "no description": (change("env", "REDIS_URL", "description"), "REDIS_URL"),
     "no processes at all": (change("formation"), "formation"),
+    "cron beside beat": (
+        change("cron", to=[{"command": "python manage.py enqueue a", **CRON_REST}]),
+        "either beat or cron",
+    ),
 }
 
 
@@ -174,12 +253,84 @@ APP_MUTATIONS: dict[str, tuple[Callable[[Any], None], str]] = {
 def test_a_wrong_app_json_is_refused(
     project: Path, mutate: Callable[[Any], None], message: str
 ) -> None:
+    assert_refused(project, mutate, message)
+
+
+def assert_refused(project: Path, mutate: Callable[[Any], None], message: str) -> None:
+    """Change app.json, and expect that the message names the mistake."""
     file = project / "app.json"
     app = json.loads(file.read_text("utf-8"))
     mutate(app)
     file.write_text(json.dumps(app), "utf-8")
     with pytest.raises(ValueError, match=message):
         dokku.components(project, Addresses())
+
+
+COMMAND, SCHEDULE = ("cron", 0, "command"), ("cron", 0, "schedule")
+ENQUEUE = "python manage.py enqueue"
+CRON_MUTATIONS: dict[str, tuple[Callable[[Any], None], str]] = {
+    "four fields": (change(*SCHEDULE, to="0 6 * *"), "five fields"),
+    "six fields": (change(*SCHEDULE, to="0 0 6 * * *"), "five fields"),
+    "a name for fields": (change(*SCHEDULE, to="@daily"), "five fields"),
+    "minute 60": (change(*SCHEDULE, to="60 * * * *"), "wrong minute"),
+    "hour 24": (change(*SCHEDULE, to="0 24 * * *"), "wrong hour"),
+    "day 0": (change(*SCHEDULE, to="0 6 0 * *"), "wrong day of month"),
+    "month 13": (change(*SCHEDULE, to="0 6 1 13 *"), "wrong month"),
+    "day 7 of the week": (change(*SCHEDULE, to="0 6 * * 7"), "wrong day of week"),
+    "a day's name": (change(*SCHEDULE, to="0 6 * * monday"), "wrong day of week"),
+    "a range that ends before it begins": (change(*SCHEDULE, to="0 22-2 * * *"), "wrong hour"),
+    "a step of nothing": (change(*SCHEDULE, to="*/0 * * * *"), "wrong minute"),
+    "no schedule": (change(*SCHEDULE), "schedule"),
+    "two commands": (change(*COMMAND, to=f"{ENQUEUE} a && {ENQUEUE} b"), "command"),
+    "a redirect": (change(*COMMAND, to=f"{ENQUEUE} heartbeat > log"), "command"),
+    "a variable": (change(*COMMAND, to=f"{ENQUEUE} $NAME"), "command"),
+    "no entry": (change(*COMMAND, to=ENQUEUE), "command"),
+    "another command": (change(*COMMAND, to="python manage.py clearsessions"), "command"),
+    "an entry twice": (change(*COMMAND, to=f"{ENQUEUE} failure-digest"), "twice"),
+    "runs that pile up": (change("cron", 0, "concurrency_policy", to="allow"), "concurrency"),
+    "runs that may pile up": (change("cron", 0, "concurrency_policy"), "concurrency"),
+    "a misspelt key": (change("cron", 0, "timezone", to="UTC"), "timezone"),
+    "beat beside cron": (change("formation", "beat", to={"quantity": 1}), "either beat or cron"),
+    "neither": (change("cron"), "either beat or cron"),
+    "a check of nothing": (
+        change(
+            "healthchecks",
+            "beat",
+            to=[
+                {
+                    "type": "startup",
+                    "name": "heartbeat",
+                    "command": ["python", "-m", "apps.operations.heartbeat", "beat"],
+                    "attempts": 6,
+                    "wait": 5,
+                    "timeout": 5,
+                }
+            ],
+        ),
+        "no beat to check",
+    ),
+}
+
+
+@pytest.mark.parametrize(("mutate", "message"), CRON_MUTATIONS.values(), ids=CRON_MUTATIONS)
+def test_a_wrong_cron_is_refused(
+    cron_project: Path, mutate: Callable[[Any], None], message: str
+) -> None:
+    assert_refused(cron_project, mutate, message)
+
+
+@pytest.mark.parametrize("line", ["timedatectl set-timezone Etc/UTC\n", "systemctl restart cron\n"])
+def test_a_page_that_leaves_cron_in_another_time_zone_is_refused(
+    cron_project: Path, line: str
+) -> None:
+    edit(cron_project, "docs/deploy.md", line, "")
+    with pytest.raises(ValueError, match="time zone"):
+        dokku.components(cron_project, Addresses())
+
+
+@pytest.mark.parametrize("schedule", ["* * * * *", "0,30 6-18/2 1 1-6 0", "*/5 3 31 12 6"])
+def test_schedules_that_every_cron_reads_are_accepted(schedule: str) -> None:
+    assert five_fields(schedule) == schedule
 
 
 PAGE_MUTATIONS = {

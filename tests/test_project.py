@@ -1,7 +1,6 @@
 """Every kind of project passes its own checks, with what its own requirements install."""
 
 import html
-import itertools
 import re
 import shutil
 import tempfile
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
-from tests.baking import bake_with_cookiecutter, choices
+from tests.baking import allowed, bake_with_cookiecutter, choices
 from tests.conftest import Bake
 from tests.processes import Stack, free_port, http_get, python_environment, wait_until
 from tests.production import production_environment
@@ -42,16 +41,37 @@ from django.test import Client
 call_command("check")
 print(Client().get("/").content.decode())
 """
-# Each scheduler and each hosting at least once.
+# Each process manager with each hosting and with each scheduler.
 KINDS = [
-    {"scheduler": scheduler, "hosting": hosting}
-    for scheduler, hosting in zip(
-        itertools.cycle(choices()["scheduler"]), choices()["hosting"], strict=False
-    )
-] + [{**HOSTILE, "ci": "none", "license": "Proprietary", "hosting": "azure"}]
+    {"hosting": hosting, "process_manager": manager, "scheduler": scheduler, **more}
+    for hosting, manager, scheduler, more in [
+        ("compose", "direct", "database", {}),
+        ("compose", "prodserver", "redbeat", {}),
+        ("digitalocean", "direct", "code", {}),
+        ("digitalocean", "prodserver", "platform", {}),
+        ("dokku", "direct", "platform", {}),
+        ("dokku", "prodserver", "database", {}),
+        ("azure", "direct", "redbeat", {}),
+        ("azure", "prodserver", "code", {**HOSTILE, "ci": "none", "license": "Proprietary"}),
+    ]
+]
+# What is left of each hosting with each scheduler, where no more than its files is new.
+OTHER_PAIRS = [
+    pair
+    for hosting in choices()["hosting"]
+    for scheduler in choices()["scheduler"]
+    if allowed(pair := {"hosting": hosting, "scheduler": scheduler})
+    and not any(pair.items() <= kind.items() for kind in KINDS)
+]
 
 
-@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: "-".join(list(kind.values())[:2]))
+def kind_id(kind: dict[str, str]) -> str:
+    """Return the name of a kind in the list of tests."""
+    questions = ("hosting", "process_manager", "scheduler")
+    return "-".join(kind[question] for question in questions if question in kind)
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=kind_id)
 def stack(
     request: pytest.FixtureRequest, bake: Bake, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
@@ -66,6 +86,14 @@ def test_its_own_suite_passes(stack: Stack) -> None:
     result = stack.run(["pytest", "-q"], timeout=200)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Required test coverage of 100.0% reached" in result.stdout
+
+
+@pytest.mark.parametrize("pair", OTHER_PAIRS, ids=kind_id)
+def test_the_suite_accepts_the_files_of_its_hosting(bake_copy: Bake, pair: dict[str, str]) -> None:
+    project = bake_copy(**pair)
+    with Stack(project, {}, python_environment(project)) as stack:
+        result = stack.run(["pytest", "-q", "--no-cov", "tests/test_deployment.py"], timeout=200)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_its_own_suite_passes_on_postgresql(stack: Stack, postgres: PostgresServer) -> None:

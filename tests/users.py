@@ -17,6 +17,47 @@ TICK = f"""\
     ),
 """
 
+# The same where the hosting's cron sends tasks; its least time is a minute.
+CRON_TICK = """\
+    PeriodicTask(
+        name="tick",
+        task="apps.trial.tasks.record",
+        schedule=crontab(),
+        args=("tick",),
+    ),
+"""
+# Hosting's file -> the text after which its entry goes, and the entry.
+CRON_FILES = {
+    "app.json": (
+        '  "cron": [\n',
+        """\
+    {
+      "command": "python manage.py enqueue tick",
+      "schedule": "* * * * *",
+      "concurrency_policy": "forbid"
+    },
+""",
+    ),
+    ".do/app.yaml": (
+        "      - rule: JOB_INVOCATION_FAILED\n",
+        """\
+  - <<: *cron
+    name: cron-tick
+    run_command: python manage.py enqueue tick
+    schedule: {cron: "* * * * *", time_zone: UTC}
+""",
+    ),
+    "infra/schedule.bicep": (
+        "var schedule = [\n",
+        """\
+  {
+    name: 'tick'
+    cron: '* * * * *'
+  }
+""",
+    ),
+}
+
 TRIAL_MODELS = """
 from django.db import models
 
@@ -163,8 +204,17 @@ def quicken_alerts(project: Path) -> None:
 
 
 def quicken_schedule(project: Path) -> None:
-    """Let the schedule's heartbeat beat every few seconds, and add a task that does the same."""
+    """Let the schedule's heartbeat beat every few seconds, and add a task that does the same.
+
+    Where the hosting's cron sends tasks, only add a task of each minute.
+    """
     schedule = project / project.name / "schedule.py"
+    if not (project / "apps" / "operations" / "beat.py").exists():
+        replace_once(schedule, "SCHEDULE = (\n", f"SCHEDULE = (\n{CRON_TICK}")
+        [file] = [name for name in CRON_FILES if (project / name).exists()]
+        place, entry = CRON_FILES[file]
+        replace_once(project / file, place, place + entry)
+        return
     text = schedule.read_text("utf-8")
     quick = text.replace("timedelta(minutes=1)", f"timedelta(seconds={TICK_SECONDS})")
     assert quick != text, "the schedule has no entry to quicken"

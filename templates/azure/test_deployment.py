@@ -15,7 +15,11 @@ PROJECT = Path(settings.BASE_DIR)
 COMMANDS = """\
 web: {{ cookiecutter.__web_command }}
 worker: {{ cookiecutter.__worker_command }}
+{%- if cookiecutter.scheduler == "platform" %}
+schedule: python manage.py enqueue
+{%- else %}
 beat: {{ cookiecutter.__beat_command }}
+{%- endif %}
 release: {{ cookiecutter.__release_command }}
 """
 PROCESSES = dict(line.split(": ", 1) for line in COMMANDS.splitlines())
@@ -65,8 +69,56 @@ def test_each_process_takes_its_own_image_and_the_shared_settings(process: str) 
     assert parameters["image"]["value"] == f"${{ '{{' }}SERVICE_{process.upper()}_IMAGE_NAME{{ '}}' }}"
 
 
+{% if cookiecutter.scheduler == "platform" -%}
+def test_every_entry_of_the_schedule_has_a_job_at_its_times() -> None:
+    text = infra("schedule.bicep")
+    jobs = re.findall(r"(?m)^    name: '(.*)'\n    cron: '(.*)'$", text)
+    assert len(jobs) == text.count("cron: "), (
+        "infra/schedule.bicep has an entry without a name, or of another form"
+    )
+    assert "'enqueue', entry.name]" in text
+    for entry in settings.PERIODIC_TASKS:
+        assert jobs.count((entry.name, entry.as_cron())) == 1, (
+            f"{entry.name} is not in infra/schedule.bicep as it is in schedule.py: give `schedule` "
+            f"one entry with name: '{entry.name}' and cron: '{entry.as_cron()}'"
+        )
+    entries = {entry.name for entry in settings.PERIODIC_TASKS}
+    for name, _ in jobs:
+        assert name in entries, (
+            f"{name} is in infra/schedule.bicep and not in schedule.py: take it out there, and "
+            f"delete the job cron-{name} after the next deployment (docs/deploy.md)"
+        )
+
+
+def test_azure_accepts_the_name_of_every_job() -> None:
+    for entry in settings.PERIODIC_TASKS:
+        job = f"cron-{entry.name}"
+        assert re.fullmatch("(?!.*--)cron-[a-z0-9-]{,25}[a-z0-9]", job), (
+            f"{job} can't be the name of a job: give the entry one of at most 26 lower-case "
+            "letters and digits, with single hyphens between them"
+        )
+
+
+def test_azure_reads_the_times_as_the_schedule_means_them() -> None:
+    assert settings.TIME_ZONE == "UTC", (
+        "Azure starts the jobs of infra/schedule.bicep in UTC: keep TIME_ZONE at UTC, and write "
+        "the times of schedule.py in UTC"
+    )
+
+
+def test_azd_finds_one_job_of_the_schedule() -> None:
+    [tagged] = re.findall(r"tags: entry.name == '(.*)' \?", infra("schedule.bicep"))
+    assert tagged in {entry.name for entry in settings.PERIODIC_TASKS}, (
+        f"{tagged} is gone: give the tag in infra/schedule.bicep to another entry"
+    )
+{%- elif cookiecutter.scheduler == "redbeat" -%}
+def test_there_is_always_a_beat() -> None:
+    [minimum] = re.findall(r"minReplicas: (\d+)", infra("beat.bicep"))
+    assert int(minimum) >= 1
+{%- else -%}
 def test_there_is_exactly_one_beat() -> None:
     assert re.findall(r"(?:min|max)Replicas: (\d+)", infra("beat.bicep")) == ["1", "1"]
+{%- endif %}
 
 
 def test_the_settings_hold_what_production_requires() -> None:

@@ -63,6 +63,7 @@ def test_every_process_gets_every_required_variable(process: str, required: set[
     )
 
 
+{% if cookiecutter.scheduler != "redbeat" -%}
 def test_beat_runs_exactly_once() -> None:
     beats = [name for name in PROCESSES if " beat" in SERVICES[name]["command"]]
     assert beats == ["beat"]
@@ -70,6 +71,7 @@ def test_beat_runs_exactly_once() -> None:
     assert "replicas" not in SERVICES["beat"]["deploy"]
 
 
+{% endif -%}
 def test_the_release_succeeds_before_the_processes_start() -> None:
     assert SERVICES["release"]["restart"] == "no"
     for process in set(PROCESSES) - {"release"}:
@@ -80,7 +82,11 @@ def test_the_release_succeeds_before_the_processes_start() -> None:
 def test_every_queue_can_have_a_worker_of_its_own() -> None:
     found = {name: SERVICES[name]["command"] for name in PROCESSES if name.startswith("worker-")}
     names = [queue.name for queue in settings.CELERY_TASK_QUEUES]
+{%- if cookiecutter.process_manager == "prodserver" %}
+    assert found == {f"worker-{name}": f"{COMMANDS['worker']}-{name}" for name in names}
+{%- else %}
     assert found == {f"worker-{name}": f"{COMMANDS['worker']} --queues {name}" for name in names}
+{%- endif %}
 
 
 def test_the_page_writes_every_variable_that_the_file_needs() -> None:

@@ -6,6 +6,9 @@ import runpy
 import stat
 import subprocess
 import sys
+{%- if cookiecutter.scheduler == "platform" %}
+from collections import Counter
+{%- endif %}
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,9 @@ SPEC_FILE = PROJECT / ".do" / "app.yaml"
 COMMANDS = """\
 web: {{ cookiecutter.__web_command }}
 worker: {{ cookiecutter.__worker_command }}
+{%- if cookiecutter.scheduler != "platform" %}
 beat: {{ cookiecutter.__beat_command }}
+{%- endif %}
 release: {{ cookiecutter.__release_command }}
 """
 
@@ -86,10 +91,30 @@ def test_each_process_has_its_command(components: dict[str, Any]) -> None:
     assert {name: components[name]["run_command"] for name in commands} == commands
 
 
-def test_the_release_comes_first_and_beat_is_alone(components: dict[str, Any]) -> None:
+def test_the_release_comes_first{{ "_and_beat_is_alone" if cookiecutter.scheduler in ("database", "code") }}(components: dict[str, Any]) -> None:
     assert components["release"]["kind"] == "PRE_DEPLOY"
+{%- if cookiecutter.scheduler in ("database", "code") %}
     assert components["beat"]["instance_count"] == 1
     assert "autoscaling" not in components["beat"]
+{%- endif %}
+{%- if cookiecutter.scheduler == "platform" %}
+
+
+def test_jobs_start_what_the_schedule_lists_and_nothing_else(spec: Any) -> None:
+    wanted = Counter(
+        (f"python manage.py enqueue {entry.name}", entry.as_cron(), settings.TIME_ZONE)
+        for entry in settings.PERIODIC_TASKS
+    )
+    found = Counter(
+        (job["run_command"], job["schedule"]["cron"], job["schedule"]["time_zone"])
+        for job in spec["jobs"]
+        if job["kind"] == "SCHEDULED"
+    )
+    assert found == wanted, (
+        f"the SCHEDULED jobs in .do/app.yaml lack {sorted(wanted - found)} of SCHEDULE, "
+        f"and SCHEDULE lacks {sorted(found - wanted)} of .do/app.yaml"
+    )
+{%- endif %}
 
 
 def test_every_process_gets_what_production_settings_require(
@@ -260,7 +285,7 @@ def test_diff_names_what_differs(
             60,
             "services.web.health_check.initial_delay_seconds",
         ),
-        (("workers", 1, "source_dir"), "/src", "workers.beat.source_dir"),
+        (("workers", 0, "source_dir"), "/src", "workers.worker.source_dir"),
         (
             ("services", 0, "alerts", 3),
             {"rule": "CPU_UTILIZATION", "operator": "GREATER_THAN", "value": 95},

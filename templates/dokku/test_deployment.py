@@ -4,6 +4,9 @@ import json
 import re
 import subprocess
 import sys
+{%- if cookiecutter.scheduler == "platform" %}
+from collections import Counter
+{%- endif %}
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,9 @@ from django.conf import settings
 PROCFILE = """\
 web: {{ cookiecutter.__web_command }}
 worker: {{ cookiecutter.__worker_command }}
+{%- if cookiecutter.scheduler != "platform" %}
 beat: {{ cookiecutter.__beat_command }}
+{%- endif %}
 release: {{ cookiecutter.__release_command }}
 """
 START = """
@@ -42,13 +47,33 @@ def test_no_command_needs_a_shell() -> None:
     assert re.findall(r".*[$&|;<>`].*", read("Procfile")) == []
 
 
-def test_every_process_runs_and_beat_exactly_once(app: Any) -> None:
+def test_every_process_runs{{ "_and_beat_exactly_once" if cookiecutter.scheduler in ("database", "code") }}(app: Any) -> None:
     processes = re.findall(r"^([\w-]+):", read("Procfile"), re.MULTILINE)
     quantities = {name: process["quantity"] for name, process in app["formation"].items()}
     # A process that app.json does not list runs zero times; the release is none.
     assert {*quantities, "release"} == set(processes)
     assert min(quantities.values()) >= 1
+{%- if cookiecutter.scheduler in ("database", "code") %}
     assert quantities["beat"] == 1
+{%- endif %}
+{%- if cookiecutter.scheduler == "platform" %}
+
+
+def test_cron_starts_what_the_schedule_lists_and_nothing_else(app: Any) -> None:
+    wanted = Counter(
+        (f"python manage.py enqueue {entry.name}", entry.as_cron())
+        for entry in settings.PERIODIC_TASKS
+    )
+    found = Counter((task["command"], task["schedule"]) for task in app["cron"])
+    assert found == wanted, (
+        f"cron in app.json lacks {sorted(wanted - found)} of SCHEDULE, "
+        f"and SCHEDULE lacks {sorted(found - wanted)} of app.json"
+    )
+
+
+def test_a_run_of_cron_that_hangs_is_not_joined_by_others(app: Any) -> None:
+    assert {task["concurrency_policy"] for task in app["cron"]} == {"forbid"}
+{%- endif %}
 
 
 def test_every_process_gets_what_production_settings_require(app: Any) -> None:

@@ -27,6 +27,7 @@ from tests.platforms.azure_models import (
     PROCESS_MODELS,
     Application,
     AzureYaml,
+    CronProperties,
     ParameterFile,
     Process,
     ReleaseProperties,
@@ -35,6 +36,7 @@ from tests.platforms.azure_models import (
 )
 from tests.platforms.bicep import read
 from tests.platforms.bicep_deployment import Cloud, Deployed, deploy
+from tests.platforms.commands import require_known
 from tests.platforms.components import Component, HTTPProbe, Probe
 
 # https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
@@ -147,7 +149,7 @@ class Azd:
             values: what the operator has, by variable of the application.
         """
         self._infra = project / "infra"
-        self._services = azure_yaml(project).services
+        self._services = azure_yaml(project).services.by_name()
         self.cloud = Cloud(_runtime())
         self.environment = {
             "AZURE_ENV_NAME": "production",
@@ -173,7 +175,8 @@ class Azd:
         """
         self.provision()
         self.predeploy()
-        return {service: self._deploy(service) for service in self.order()}
+        deployed = [process for service in self.order() for process in self._deploy(service)]
+        return {process.name: process for process in deployed}
 
     def order(self) -> list[str]:
         """Return the services in the order in which azd deploys them.
@@ -183,7 +186,7 @@ class Azd:
         """
         waiting = {
             name: list(service.uses) if isinstance(service, Application) else []
-            for name, service in self._services
+            for name, service in self._services.items()
         }
         order: list[str] = []
         while len(order) < len(waiting):
@@ -230,15 +233,15 @@ class Azd:
 
         azure-dev/cli/azd/pkg/ext/hooks_runner.go; azure_models.py knows what the hook does.
         """
-        for service, _ in self._services:
+        for service in self._services:
             self.environment[f"SERVICE_{service.upper()}_TEMPLATE_HASH"] = ""
 
-    def deploy(self, service: str) -> Process:
-        """Deploy one service."""
+    def deploy(self, service: str) -> list[Process]:
+        """Deploy one service and return its processes."""
         self.predeploy()
         return self._deploy(service)
 
-    def _deploy(self, service: str) -> Process:
+    def _deploy(self, service: str) -> list[Process]:
         """Build an image, then deploy infra/SERVICE.bicep with it.
 
         The revision-based strategy of
@@ -258,11 +261,25 @@ class Azd:
             self._exchange_image(service, image)
         else:
             self._deploy_file(service, self.parameters(file.with_suffix(".parameters.json")))
-        process = PROCESS_MODELS[service][1].model_validate(self._resource(service).body)
-        self._check_rights(process)
-        return process
+        model = PROCESS_MODELS[service][1]
+        processes = [model.model_validate(found.body) for found in self._resources(service)]
+        for process in processes:
+            self._check_rights(process)
+        return processes
+
+    def _resources(self, service: str) -> list[Deployed]:
+        """Return what runs for a service; jobs whose entries are gone are still there."""
+        tagged = self._resource(service)
+        if service != "schedule":
+            return [tagged]
+        release = {"azd-service-name": "release"}
+        return [job for job in self.cloud.of_type(tagged.type) if job.body.get("tags") != release]
 
     def _resource(self, service: str) -> Deployed:
+        """Return the resource that azd takes for a service.
+
+        GetServiceResource in azure-dev/cli/azd/pkg/project/resource_manager.go.
+        """
         found = [
             resource
             for resource in self.cloud.of_type(PROCESS_MODELS[service][0])
@@ -431,9 +448,20 @@ def components(project: Path, surroundings: SurroundingServers) -> list[Componen
     Args:
         project: folder of the baked project.
         surroundings: the servers in the place of Azure's, and what the operator enters.
+
+    Raises:
+        ValueError: The files hold what the template does not mean.
+        BicepError: They are no Bicep that Azure would accept.
     """
     azd = Azd(project, surroundings.values)
     processes = azd.up()
+    require_known(
+        {
+            name: " ".join(process.container.command)
+            for name, process in processes.items()
+            if not isinstance(process.properties, CronProperties)
+        }
+    )
     local = local_urls(azd, surroundings)
     found = []
     for name, process in processes.items():
@@ -455,7 +483,10 @@ def components(project: Path, surroundings: SurroundingServers) -> list[Componen
             # The hook of the release fails its deployment, on which the others depend.
             after=() if once else ("release",),
         )
-        if not isinstance(properties, ReleaseProperties):
+        if isinstance(properties, CronProperties):
+            trigger = properties.configuration.schedule_trigger_config
+            component = replace(component, schedule=trigger.cron_expression)
+        elif not isinstance(properties, ReleaseProperties):
             component = replace(
                 component,
                 grace=float(properties.template.termination_grace_period_seconds),

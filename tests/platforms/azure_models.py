@@ -7,8 +7,17 @@ github.com/Azure/bicep-types-az. Names of fields are those of the files, in snak
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
+
+from tests.platforms.cron import five_fields
 
 # What a worker must watch, as in CELERY_TASK_QUEUES.
 QUEUES = ["default", "notifications", "maintenance"]
@@ -51,11 +60,14 @@ class DeployHook(Strict):
     """What makes azd deploy the whole file of each service, even if only another file changed."""
 
     shell: Literal["sh"]
-    run: Literal[
-        "set -e\n"
-        "for service in RELEASE WEB WORKER BEAT; do\n"
-        '  azd env set "SERVICE_${service}_TEMPLATE_HASH" ""\n'
-        "done\n"
+    run: Annotated[
+        str,
+        StringConstraints(
+            pattern=r"^set -e\n"
+            r"for service in [A-Z]+( [A-Z]+)*; do\n"
+            r'  azd env set "SERVICE_\$\{service\}_TEMPLATE_HASH" ""\n'
+            r"done\n$"
+        ),
     ]
 
 
@@ -87,12 +99,24 @@ class Application(Service):
 
 
 class Services(Strict):
-    """All services."""
+    """All services: the schedule is sent by beat, or by jobs that Azure starts."""
 
     release: Release
     web: Application
     worker: Application
-    beat: Application
+    beat: Application | None = None
+    schedule: Application | None = None
+
+    @model_validator(mode="after")
+    def sends_the_schedule_in_one_way(self) -> Self:
+        """Refuse a file without beat and schedule, and one with both."""
+        if (self.beat is None) == (self.schedule is None):
+            raise ValueError("there must be either beat or schedule")
+        return self
+
+    def by_name(self) -> dict[str, Release | Application]:
+        """Return the services that there are."""
+        return {name: service for name, service in self if service is not None}
 
 
 class RequiredVersions(Strict):
@@ -108,6 +132,14 @@ class AzureYaml(Strict):
     required_versions: RequiredVersions
     hooks: ProjectHooks
     services: Services
+
+    @model_validator(mode="after")
+    def forgets_every_hash(self) -> Self:
+        """Refuse a hook that leaves a service out."""
+        names = [name.upper() for name in self.services.by_name()]
+        if f"for service in {' '.join(names)}; do" not in self.hooks.predeploy.run:
+            raise ValueError(f"the hook predeploy must name {' '.join(names)}")
+        return self
 
 
 class ParameterValue(Strict):
@@ -370,28 +402,48 @@ class BeatTemplate(Strict):
     scale: BeatScale
 
 
-class ReleaseTemplate(Strict):
-    """What an execution of the release runs."""
+class JobTemplate(Strict):
+    """What an execution of a job runs."""
 
     containers: Annotated[list[Container], Field(min_length=1, max_length=1)]
 
 
 class ManualTrigger(Strict):
-    """One at a time."""
+    """One replica for each time that the job is told to run."""
 
     parallelism: Literal[1]
     replica_completion_count: Literal[1]
 
 
-class ReleaseConfiguration(Strict):
+class ScheduleTrigger(ManualTrigger):
+    """One replica for each time that is due, in UTC."""
+
+    cron_expression: Annotated[str, AfterValidator(five_fields)]
+
+
+class JobConfiguration(Strict):
+    """What is the same for all executions of a job."""
+
+    registries: Annotated[list[Registry], Field(min_length=1, max_length=1)]
+    secrets: list[Secret]
+
+
+class ReleaseConfiguration(JobConfiguration):
     """How the release runs: when it is told to, within azd's patience, and not again."""
 
     trigger_type: Literal["Manual"]
     manual_trigger_config: ManualTrigger
     replica_timeout: Annotated[int, Field(ge=600, lt=DEPLOY_TIMEOUT)]
     replica_retry_limit: Literal[0]
-    registries: Annotated[list[Registry], Field(min_length=1, max_length=1)]
-    secrets: list[Secret]
+
+
+class CronConfiguration(JobConfiguration):
+    """How a job of the schedule runs: both tries are over before the next heartbeat begins."""
+
+    trigger_type: Literal["Schedule"]
+    schedule_trigger_config: ScheduleTrigger
+    replica_timeout: Annotated[int, Field(ge=60, le=150)]
+    replica_retry_limit: Annotated[int, Field(ge=0, le=1)]
 
 
 class ProcessProperties(Strict):
@@ -426,7 +478,14 @@ class ReleaseProperties(ProcessProperties):
     """The release."""
 
     configuration: ReleaseConfiguration
-    template: ReleaseTemplate
+    template: JobTemplate
+
+
+class CronProperties(ProcessProperties):
+    """A job of the schedule."""
+
+    configuration: CronConfiguration
+    template: JobTemplate
 
 
 class Identity(Strict):
@@ -443,9 +502,11 @@ class Process(Strict):
 
     name: AppName
     location: NonBlank
-    tags: dict[Literal["azd-service-name"], Literal["release", "web", "worker", "beat"]]
+    tags: dict[Literal["azd-service-name"], Literal["release", "web", "worker", "beat", "schedule"]]
     identity: Identity
-    properties: WebProperties | WorkerProperties | BeatProperties | ReleaseProperties
+    properties: (
+        WebProperties | WorkerProperties | BeatProperties | ReleaseProperties | CronProperties
+    )
 
     @property
     def container(self) -> Container:
@@ -497,11 +558,27 @@ class ReleaseProcess(Process):
     properties: ReleaseProperties
 
 
+class CronProcess(Process):
+    """A job of infra/schedule.bicep."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^cron(-[a-z0-9]+)+$", max_length=31)]
+    properties: CronProperties
+
+    @model_validator(mode="after")
+    def sends_the_entry_that_it_is_named_after(self) -> Self:
+        """Refuse another command."""
+        entry = self.name.removeprefix("cron-")
+        if self.container.command != ["python", "manage.py", "enqueue", entry]:
+            raise ValueError(f"{self.name} must run python manage.py enqueue {entry}")
+        return self
+
+
 PROCESS_MODELS: Mapping[str, tuple[str, type[Process]]] = {
     "release": ("Microsoft.App/jobs", ReleaseProcess),
     "web": ("Microsoft.App/containerApps", WebProcess),
     "worker": ("Microsoft.App/containerApps", WorkerProcess),
     "beat": ("Microsoft.App/containerApps", BeatProcess),
+    "schedule": ("Microsoft.App/jobs", CronProcess),
 }
 
 

@@ -143,10 +143,13 @@ class Evaluation:
             case Parameter() as parameter:
                 return self._parameter(name, parameter)
             case Resource(body=Loop(variable, collection, body)) as resource:
-                return [
+                made = [
                     self._resource(resource, body, {variable: item})
                     for item in self.value(collection)
                 ]
+                if len({each.name for each in made}) < len(made):
+                    raise BicepError(f"{self._file.path.name}: two of {name} have the same name")
+                return made
             case Resource() as resource:
                 return self._resource(resource, resource.body, {})
             case Module() as module:

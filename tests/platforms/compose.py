@@ -26,6 +26,7 @@ from tests.platforms.surroundings import Surroundings
 from tests.processes import SYSTEM_PATH
 
 FILE = "compose.production.yml"
+QUEUES = ("default", "notifications", "maintenance")
 
 # The specification has more units; the template needs these.
 Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]*[sm]$")]
@@ -285,6 +286,45 @@ class File(Model):
             if isinstance(service, Application) and service.image != self.name:
                 raise ValueError(f"{name} runs {service.image}, not {self.name}")
         return self
+
+    @model_validator(mode="after")
+    def one_process_manager(self) -> Self:
+        """All processes are started plainly, or all of them by django-prodserver."""
+        found = {
+            name.replace("_", "-"): service.command
+            for name, service in self.services
+            if isinstance(service, Application)
+        }
+        if found not in (direct_commands(self.name), prodserver_commands()):
+            raise ValueError(f"the commands are of neither process manager: {found}")
+        return self
+
+
+def direct_commands(slug: str) -> dict[str, str]:
+    """Return the command of each service that runs gunicorn and Celery by themselves.
+
+    Args:
+        slug: name of the Django project package.
+    """
+    worker = f"celery -A {slug} worker --without-gossip --without-mingle"
+    return {
+        "release": "python manage.py release",
+        "web": f"gunicorn --config gunicorn.conf.py {slug}.wsgi:application",
+        "worker": worker,
+        **{f"worker-{queue}": f"{worker} --queues {queue}" for queue in QUEUES},
+        "beat": f"celery -A {slug} beat",
+    }
+
+
+def prodserver_commands() -> dict[str, str]:
+    """Return the command of each service where django-prodserver runs them."""
+    return {
+        "release": "python manage.py release",
+        "web": "python manage.py server web",
+        "worker": "python manage.py worker worker",
+        **{f"worker-{queue}": f"python manage.py worker worker-{queue}" for queue in QUEUES},
+        "beat": "python manage.py worker beat",
+    }
 
 
 def interpolate(text: str, variables: Mapping[str, str]) -> str:

@@ -1,5 +1,6 @@
 """The cron of a platform: five fields, and what they start at a minute of a clock that is told."""
 
+import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -7,37 +8,58 @@ from datetime import datetime, timedelta
 
 from tests.platforms.components import Component, Deployment
 
-# First and last value of minute, hour, day of the month, month and day of the week (0 is Sunday).
-LIMITS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
+# Field -> its least and its greatest value. Sunday is 0; not every cron takes 7 for it.
+FIELDS = {
+    "minute": (0, 59),
+    "hour": (0, 23),
+    "day of month": (1, 31),
+    "month": (1, 12),
+    "day of week": (0, 6),
+}
+PART = re.compile(r"(?:\*|(?P<first>\d+)(?:-(?P<last>\d+))?)(?:/(?P<step>[1-9]\d*))?")
 
 
-def values(field: str, first: int, last: int) -> set[int]:
-    """Return what a cron field names: a list of `*`, numbers and ranges, some with a step.
+def parse(schedule: str) -> list[set[int]]:
+    """Return the numbers that each field of a crontab names.
 
     Args:
-        field: the field.
-        first: the lowest value that it may name.
-        last: the highest one.
+        schedule: five fields of numbers, lists, ranges and steps, which every cron reads alike.
 
     Raises:
-        ValueError: it names nothing, or what it may not.
+        ValueError: there are not five, or one of them is out of its range.
     """
-    found: set[int] = set()
-    for part in field.split(","):
-        span, slash, step = part.partition("/")
-        low, dash, high = (str(first), "-", str(last)) if span == "*" else span.partition("-")
-        start = int(low)
-        end = int(high) if dash else start
-        if not first <= start <= end <= last:
-            raise ValueError(f"{part!r} is not within {first}-{last}")
-        if slash and not dash:
-            raise ValueError(f"{part!r} has a step without a range")
-        found.update(range(start, end + 1, int(step) if slash else 1))
-    return found
+    texts = schedule.split(" ")
+    if len(texts) != len(FIELDS):
+        raise ValueError(f"{schedule!r} has not five fields with single spaces")
+    fields = []
+    for text, (name, (least, greatest)) in zip(texts, FIELDS.items(), strict=True):
+        try:
+            parts = [_numbers(part, least, greatest) for part in text.split(",")]
+        except ValueError as error:
+            raise ValueError(f"{schedule!r} has a wrong {name}: {error}") from None
+        fields.append(set().union(*parts))
+    return fields
+
+
+def _numbers(part: str, least: int, greatest: int) -> set[int]:
+    found = PART.fullmatch(part)
+    if not found or (found["step"] and found["first"] and not found["last"]):
+        raise ValueError(f"{part!r} is no number, range or step")
+    first = int(found["first"] or least)
+    last = int(found["last"] or found["first"] or greatest)
+    if not least <= first <= last <= greatest:
+        raise ValueError(f"{part!r} is not within {least}-{greatest}")
+    return set(range(first, last + 1, int(found["step"] or 1)))
+
+
+def five_fields(schedule: str) -> str:
+    """Return a crontab as it is, if it is one; see `parse`."""
+    parse(schedule)
+    return schedule
 
 
 def is_due(schedule: str, moment: datetime) -> bool:
-    """Return whether a schedule names the minute of a moment.
+    """Return whether a crontab names the minute of a moment.
 
     As in every cron, one of the two fields for days is enough if neither begins with `*`.
 
@@ -48,16 +70,13 @@ def is_due(schedule: str, moment: datetime) -> bool:
     Raises:
         ValueError: the schedule is none.
     """
-    fields = schedule.split()
-    if len(fields) != len(LIMITS):
-        raise ValueError(f"{schedule!r} has {len(fields)} fields instead of {len(LIMITS)}")
     now = (moment.minute, moment.hour, moment.day, moment.month, moment.isoweekday() % 7)
     minute, hour, day, month, weekday = (
-        value in values(field, *limits)
-        for field, value, limits in zip(fields, now, LIMITS, strict=True)
+        value in numbers for value, numbers in zip(now, parse(schedule), strict=True)
     )
-    restricted = not fields[2].startswith("*") and not fields[4].startswith("*")
-    return minute and hour and month and ((day or weekday) if restricted else (day and weekday))
+    _, _, days, _, weekdays = schedule.split(" ")
+    both = not days.startswith("*") and not weekdays.startswith("*")
+    return minute and hour and month and ((day or weekday) if both else (day and weekday))
 
 
 @dataclass(frozen=True)

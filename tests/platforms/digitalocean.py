@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from tests.platforms.commands import ENQUEUE, require_known
 from tests.platforms.components import Component, HTTPProbe
+from tests.platforms.cron import five_fields
 from tests.platforms.surroundings import Surroundings
 
 # In seconds, where a component does not say (app_service_spec_termination.yml).
@@ -114,6 +116,19 @@ class ComponentAlert(Model):
     window: Literal["FIVE_MINUTES", "TEN_MINUTES", "THIRTY_MINUTES", "ONE_HOUR"]
 
 
+class JobAlert(Model):
+    """That a run of a scheduled job failed, told by e-mail."""
+
+    rule: Literal["JOB_INVOCATION_FAILED"]
+
+
+class Schedule(Model):
+    """When a job starts (godo, AppJobSpecSchedule). The template's projects live in UTC."""
+
+    cron: Annotated[str, AfterValidator(five_fields)]
+    time_zone: Literal["UTC"]
+
+
 class Source(Model):
     """The repository; a push alone must not deploy, CI does that."""
 
@@ -185,11 +200,36 @@ class Worker(Base):
     alerts: list[ComponentAlert] = Field(min_length=1)
 
 
-class Job(Base):
+# Of Go's durations (time.ParseDuration), those without fractions.
+Duration = Annotated[str, Field(pattern=r"^([0-9]+[hms])+$")]
+
+
+class Release(Base):
     """A component that runs once per deployment, before the others (app_job_spec.yml)."""
 
     kind: Literal["PRE_DEPLOY"]
-    timeout: str = Field(pattern=r"^([0-9]+[hms])+$")
+    timeout: Duration
+
+
+class ScheduledJob(Base):
+    """A component that starts at set times (how-to/manage-jobs)."""
+
+    kind: Literal["SCHEDULED"]
+    run_command: str = Field(pattern=rf"^{ENQUEUE}$")
+    instance_count: Literal[1]
+    schedule: Schedule
+    timeout: Duration
+    alerts: list[JobAlert] = Field(min_length=1, max_length=1)
+
+    @model_validator(mode="after")
+    def is_called_as_its_entry(self) -> Self:
+        """Refuse a name under which nobody would look for its log."""
+        if self.name != f"cron-{self.run_command.rpartition(' ')[2]}":
+            raise ValueError(f"{self.name} is not the name of {self.run_command}")
+        return self
+
+
+Job = Annotated[Release | ScheduledJob, Field(discriminator="kind")]
 
 
 class Database(Model):
@@ -212,9 +252,9 @@ class App(Model):
     ingress: Ingress
     alerts: list[AppAlert] = Field(min_length=2)
     envs: list[Variable]
-    jobs: list[Job] = Field(min_length=1, max_length=1)
+    jobs: list[Job]
     services: list[Service] = Field(min_length=1, max_length=1)
-    workers: list[Worker] = Field(min_length=2, max_length=2)
+    workers: list[Worker] = Field(min_length=1, max_length=2)
     databases: list[Database]
 
     @model_validator(mode="after")
@@ -227,11 +267,31 @@ class App(Model):
                 raise ValueError(f"not unique: {names}")
         return self
 
+    @property
+    def scheduled(self) -> list[ScheduledJob]:
+        """The jobs that start at set times."""
+        return [job for job in self.jobs if isinstance(job, ScheduledJob)]
+
     @model_validator(mode="after")
-    def beat_is_alone(self) -> Self:
-        """Refuse none and several."""
-        if [worker.instance_count for worker in self.workers if worker.name == "beat"] != [1]:
-            raise ValueError("beat must run exactly once")
+    def every_process_is_there(self) -> Self:
+        """Refuse more and less than one release, and any but one beat or jobs in its place."""
+        if [job.name for job in self.jobs if isinstance(job, Release)] != ["release"]:
+            raise ValueError("jobs must hold one release")
+        beats = [] if self.scheduled else [("beat", 1)]
+        counts = [(worker.name, worker.instance_count) for worker in self.workers]
+        if counts[0][0] != "worker" or counts[1:] != beats:
+            raise ValueError(
+                f"beat must run exactly once, or not at all beside SCHEDULED: {counts}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def commands_are_known(self) -> Self:
+        """Refuse what no process of the template runs."""
+        parts = [job for job in self.jobs if isinstance(job, Release)]
+        require_known(
+            {part.name: part.run_command for part in (*parts, *self.services, *self.workers)}
+        )
         return self
 
 
@@ -339,10 +399,13 @@ def components(project: Path, surroundings: Surroundings) -> list[Component]:
     applied = render(edited, surroundings.values)
     values = bindables(app, surroundings)
     environment = {item["key"]: expand(item["value"], values) for item in applied["envs"]}
-    jobs = [
-        _component(job, environment, grace=DEFAULT_GRACE, once=True, after=()) for job in app.jobs
+    [first] = [job for job in app.jobs if isinstance(job, Release)]
+    release = _component(first, environment, grace=DEFAULT_GRACE, once=True, after=())
+    after = (release.name,)
+    scheduled = [
+        _component(job, environment, grace=DEFAULT_GRACE, after=after, schedule=job.schedule.cron)
+        for job in app.scheduled
     ]
-    after = tuple(job.name for job in jobs)
     services = [
         _component(
             service,
@@ -361,7 +424,7 @@ def components(project: Path, surroundings: Surroundings) -> list[Component]:
         _component(worker, environment, grace=worker.termination.grace_period_seconds, after=after)
         for worker in app.workers
     ]
-    return [*jobs, *services, *workers]
+    return [release, *services, *workers, *scheduled]
 
 
 def _component(
@@ -373,6 +436,7 @@ def _component(
     probes: tuple[HTTPProbe, ...] = (),
     port: int | None = None,
     once: bool = False,
+    schedule: str = "",
 ) -> Component:
     return Component(
         name=item.name,
@@ -384,4 +448,5 @@ def _component(
         once=once,
         after=after,
         replicas=item.instance_count,
+        schedule=schedule,
     )

@@ -13,15 +13,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
+from tests.platforms.commands import ENQUEUE, require_known
 from tests.platforms.components import CommandProbe, Component, HTTPProbe, Probe
+from tests.platforms.cron import five_fields
 from tests.platforms.surroundings import Surroundings
 
 # In seconds, from SIGTERM to SIGKILL; since 0.36 (docs/appendices/0.36.0-migration-guide.md).
 DEFAULT_STOP_TIMEOUT = 30
 # Where the web process listens if its image exposes no port.
 WEB_PORT = 5000
+# Without the second command cron would go on in the old time zone.
+TIME_ZONE = "\ntimedatectl set-timezone Etc/UTC\nsystemctl restart cron\n"
 # Longest name of a process (procfile-util/procfile/parse.go), and of a host.
 LABEL_LENGTH = 63
 # Longest name of a storage entry (dokku/docs/advanced-usage/persistent-storage.md).
@@ -75,7 +86,18 @@ class Formation(Strict):
 
     web: Some
     worker: Some
-    beat: One
+    beat: One | None = None
+
+
+class CronTask(Strict):
+    """What cron runs in a container of its own, in the time zone of the server.
+
+    dokku/docs/processes/scheduled-cron-tasks.md. One that still runs is not joined by another.
+    """
+
+    command: Annotated[str, StringConstraints(pattern=rf"^{ENQUEUE}$")]
+    schedule: Annotated[str, AfterValidator(five_fields)]
+    concurrency_policy: Literal["forbid"]
 
 
 class Check(Strict):
@@ -102,11 +124,20 @@ class HeartbeatCheck(Check):
     ]
 
 
+class BeatCheck(Check):
+    """The same for beat."""
+
+    command: tuple[
+        Literal["python"], Literal["-m"], Literal["apps.operations.heartbeat"], Literal["beat"]
+    ]
+
+
 class Healthchecks(Strict):
-    """The checks by process. Beat has none: those of a process with disabled checks do not run."""
+    """The checks by process; those of a process with disabled checks would not run."""
 
     web: tuple[PathCheck]
     worker: tuple[HeartbeatCheck]
+    beat: tuple[BeatCheck] | None = None
 
 
 class AppJSON(Strict):
@@ -114,7 +145,25 @@ class AppJSON(Strict):
 
     env: dict[VariableName, Variable]
     formation: Formation
+    cron: tuple[CronTask, ...] = ()
     healthchecks: Healthchecks
+
+    @model_validator(mode="after")
+    def something_sends_the_schedule(self) -> Self:
+        """Refuse both of beat and cron, and none."""
+        if (self.formation.beat is None) != bool(self.cron):
+            raise ValueError("the schedule needs either beat or cron")
+        if self.healthchecks.beat and not self.formation.beat:
+            raise ValueError("there is no beat to check")
+        return self
+
+    @model_validator(mode="after")
+    def cron_runs_each_command_once(self) -> Self:
+        """Refuse an entry that would be sent twice."""
+        found = [task.command for task in self.cron]
+        if len(set(found)) < len(found):
+            raise ValueError(f"cron runs a command twice: {found}")
+        return self
 
 
 def first_environment(app: AppJSON, config: Mapping[str, str]) -> dict[str, str]:
@@ -376,17 +425,18 @@ def read(project: Path) -> tuple[dict[str, str], AppJSON]:
     """
     procfile = parse_procfile((project / "Procfile").read_text("utf-8"))
     app = AppJSON.model_validate_json((project / "app.json").read_text("utf-8"))
-    processes = {"release", *Formation.model_fields}
+    processes = {"release"} | {name for name, quantity in app.formation if quantity}
     if set(procfile) != processes:
         raise ValueError(f"Procfile has {sorted(procfile)} instead of {sorted(processes)}")
     return procfile, app
 
 
-def set_up(project: Path, values: Mapping[str, str]) -> Server:
+def set_up(project: Path, app: AppJSON, values: Mapping[str, str]) -> Server:
     """Return the server that docs/deploy.md sets up.
 
     Args:
         project: folder of the project.
+        app: its app.json.
         values: what the operator types, by variable of the application.
 
     Raises:
@@ -394,10 +444,17 @@ def set_up(project: Path, values: Mapping[str, str]) -> Server:
     """
     typed = {**values, "DOMAIN": values["ALLOWED_HOSTS"]}
     server = Server()
-    for command in commands((project / "docs/deploy.md").read_text("utf-8"), typed):
+    page = (project / "docs/deploy.md").read_text("utf-8")
+    for command in commands(page, typed):
         server.run(*command)
-    if server.unchecked != {"beat"}:
+    # Two beats may only meet if one waits for the other; then the new one can be checked.
+    alone = {"beat"} if app.formation.beat and not app.healthchecks.beat else set()
+    if server.unchecked != alone:
         raise ValueError("checks:disable is for beat: the old one must stop before the new starts")
+    if app.cron and TIME_ZONE not in page:
+        raise ValueError(
+            f"the page must set the server's time zone to that of TIME_ZONE: {TIME_ZONE}"
+        )
     return server
 
 
@@ -423,7 +480,7 @@ def linked(server: Server, surroundings: Surroundings) -> dict[str, str]:
 
 
 def components(project: Path, surroundings: Surroundings) -> list[Component]:
-    """Return what Dokku runs, in its order: the release, web, and then the other processes.
+    """Return what Dokku runs: the release, web, the other processes, and what cron starts.
 
     Args:
         project: folder of the project.
@@ -433,15 +490,19 @@ def components(project: Path, surroundings: Surroundings) -> list[Component]:
         ValueError: Dokku refuses a file or a command, or would not run what is meant.
     """
     procfile, app = read(project)
-    server = set_up(project, surroundings.values)
+    server = set_up(project, app, surroundings.values)
     config = {**server.config, **linked(server, surroundings), **surroundings.additions}
     environment = first_environment(app, config)
+    words = {
+        name: split_command(expand(line, {**environment, "PS": name, "PORT": str(WEB_PORT)}))
+        for name, line in procfile.items()
+    }
+    require_known({name: shlex.join(command) for name, command in words.items()})
 
     def component(name: str, probes: Iterable[Probe] = (), port: int | None = None) -> Component:
-        variables = {**environment, "PS": name, "PORT": str(WEB_PORT)}
         return Component(
             name=name,
-            command=split_command(expand(procfile[name], variables)),
+            command=words[name],
             environment=environment,
             probes=tuple(probes),
             port=port,
@@ -451,16 +512,36 @@ def components(project: Path, surroundings: Surroundings) -> list[Component]:
             replicas=1 if name == "release" else getattr(app.formation, name).quantity,
         )
 
+    def scheduled(task: CronTask) -> Component:
+        command = split_command(task.command)
+        return Component(
+            name=f"cron-{command[-1]}",
+            command=command,
+            environment=environment,
+            probes=(),
+            port=None,
+            grace=float(server.stop_timeout),
+            once=False,
+            after=("release",),
+            schedule=task.schedule,
+        )
+
     # dokku/plugins/scheduler-docker-local/check-deploy: the Host header is the first domain, and
     # before there is a certificate there is no X-Forwarded-Proto.
     ready = [
         HTTPProbe(check.path, check.timeout, host=server.domains[0])
         for check in app.healthchecks.web
     ]
-    heartbeat = [CommandProbe(check.command, check.timeout) for check in app.healthchecks.worker]
+    checks = {"worker": app.healthchecks.worker, "beat": app.healthchecks.beat or ()}
+    heartbeats = {
+        name: [CommandProbe(check.command, check.timeout) for check in found]
+        for name, found in checks.items()
+    }
+    beat = [component("beat", heartbeats["beat"])] if app.formation.beat else []
     return [
         component("release"),
         component("web", ready, WEB_PORT),
-        component("worker", heartbeat),
-        component("beat"),
+        component("worker", heartbeats["worker"]),
+        *beat,
+        *map(scheduled, app.cron),
     ]

@@ -1,4 +1,8 @@
+{% if cookiecutter.scheduler == "redbeat" -%}
+// Beat. One is enough: a second one would only wait for the lock of the first.
+{%- else -%}
 // Beat. Exactly one: two would send every periodic task twice.
+{%- endif %}
 
 param location string = resourceGroup().location
 

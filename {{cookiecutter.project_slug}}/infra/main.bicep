@@ -1,7 +1,7 @@
 {%- macro parameter(name) -%}
 {{ name.split("_")[0]|lower }}{{ name.split("_")[1:]|map("capitalize")|join }}
 {%- endmacro -%}
-// What `azd provision` makes: everything but the four processes, which `azd deploy` makes.
+// What `azd provision` makes: everything but the processes, which `azd deploy` makes.
 // The values of the parameters come from the azd environment; see main.parameters.json. azd asks for
 // those that are not there, the keys of the e-mail, and keeps them outside this folder.
 

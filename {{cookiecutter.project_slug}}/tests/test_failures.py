@@ -23,7 +23,7 @@ from apps.operations.failures import (
     report_unknown_task,
     traceback_without_values,
 )
-from apps.operations.models import FailedTask
+from apps.operations.models import FailedTask, SentAlert
 from apps.operations.overdue import OverdueEntry
 from apps.operations.tasks import send_failure_alert, send_failure_digest
 
@@ -276,7 +276,7 @@ def test_what_fails_while_a_mail_is_sent_is_left_for_the_next(
 @pytest.mark.parametrize("task", [send_failure_alert, send_failure_digest])
 def test_an_alert_that_fails_does_not_alert(monkeypatch: pytest.MonkeyPatch, task: Any) -> None:
     monkeypatch.setattr(reports, "tell_of_failures", refuse)
-    monkeypatch.setattr(reports, "tell_of_the_day", refuse)
+    monkeypatch.setattr(reports, "send_digest", refuse)
     task.apply(("a", "b") if task is send_failure_alert else ())
     assert FailedTask.objects.get().task == task.name
     assert mail.outbox == []
@@ -308,18 +308,30 @@ def fail_before(hours: float, reason: str = "ValueError", told: bool = True) -> 
     )
 
 
+def send_digest_before(hours: float) -> None:
+    """Record that a digest was sent some hours ago."""
+    when = timezone.now() - timedelta(hours=hours)
+    SentAlert.objects.create(key=reports.DIGEST_KEY, sent_at=when)
+
+
 @pytest.mark.django_db
-def test_no_digest_is_sent_when_nothing_failed() -> None:
+def test_no_digest_is_sent_when_nothing_failed_since_the_last_one() -> None:
     fail_before(25)
+    send_digest_before(24)
     send_failure_digest.delay()
     assert mail.outbox == []
 
 
 @pytest.mark.django_db
-def test_the_digest_counts_what_failed_in_a_day_and_what_nobody_was_told_of() -> None:
-    for hours in (1, 2, 23):
-        fail_before(hours)
-    fail_before(30, "KeyError", told=False)
+@pytest.mark.parametrize("period", [1, 24, 7 * 24])
+def test_the_digest_counts_what_failed_since_the_last_and_what_nobody_was_told_of(
+    period: float,
+) -> None:
+    send_digest_before(period)
+    for share in (0.1, 0.5, 0.9):
+        fail_before(share * period)
+    fail_before(1.1 * period)
+    fail_before(1.5 * period, "KeyError", told=False)
     for _ in range(2):
         send_failure_digest.delay()
     [digest] = mail.outbox
@@ -330,6 +342,13 @@ def test_the_digest_counts_what_failed_in_a_day_and_what_nobody_was_told_of() ->
     ]
     assert "Overdue" not in digest.body
     assert not FailedTask.objects.filter(reported_at=None).exists()
+
+
+@pytest.mark.django_db
+def test_the_first_digest_counts_all_that_is_known() -> None:
+    fail_before(20 * 24)
+    send_failure_digest.delay()
+    assert "- 1 x apps.shop.tasks.pay: ValueError" in mail.outbox[0].body
 
 
 @pytest.mark.django_db

@@ -18,7 +18,7 @@ def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
-def test_a_process_that_beats_lives() -> None:
+def test_a_process_that_shows_a_sign_lives() -> None:
     heartbeat.touch("worker")
     assert heartbeat.main(["worker"]) is None
 

@@ -4,6 +4,9 @@ import pytest
 from django.conf import settings
 from django.core.management import get_commands, load_command_class
 from django_prodserver.backends.base import BaseProcessBackend, BaseServerBackend, BaseWorkerBackend
+{%- if cookiecutter.hosting == "compose" %}
+from django_prodserver.backends.workers.celery import CeleryWorker
+{%- endif %}
 from django_prodserver.management.base import BaseProcessCommand
 from pytest_django import Settings
 
@@ -35,4 +38,21 @@ def test_a_process_starts_without_a_line_that_is_no_json(
 
 
 def test_the_processes_are_those_of_the_deployment() -> None:
-    assert list(settings.PRODUCTION_PROCESSES) == ["web", "worker", "beat"]
+{%- if cookiecutter.hosting == "compose" %}
+    queue_workers = [f"worker-{queue.name}" for queue in settings.CELERY_TASK_QUEUES]
+{%- endif %}
+    assert list(settings.PRODUCTION_PROCESSES) == ["web", "worker"{% if cookiecutter.scheduler != "platform" %}, "beat"{% endif %}{% if cookiecutter.hosting == "compose" %}, *queue_workers{% endif %}]
+{%- if cookiecutter.hosting == "compose" %}
+
+
+def test_a_worker_for_one_queue_differs_in_that_alone() -> None:
+    processes = settings.PRODUCTION_PROCESSES
+    arguments = {
+        name: CeleryWorker(**processes[name]).prep_server_args()
+        for name in processes
+        if name.startswith("worker")
+    }
+    for queue in settings.CELERY_TASK_QUEUES:
+        expected = [*arguments["worker"], f"--queues={queue.name}"]
+        assert arguments[f"worker-{queue.name}"] == expected
+{%- endif %}

@@ -1,4 +1,4 @@
-"""The Celery application that ``celery -A {{ cookiecutter.project_slug }}`` starts."""
+"""The Celery application."""
 
 from celery.backends.redis import RedisBackend
 {%- if cookiecutter.scheduler == "redbeat" %}

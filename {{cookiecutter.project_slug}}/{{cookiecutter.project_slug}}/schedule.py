@@ -1,7 +1,12 @@
 """The periodic tasks, in one list.
-
+{% if cookiecutter.scheduler == "platform" %}
+{%- set files = {"digitalocean": ".do/app.yaml", "dokku": "app.json", "azure": "infra/schedule.bicep"} %}
+Each entry stands in ``{{ files[cookiecutter.hosting] }}`` as well, from which the hosting's cron starts it;
+a test compares the two. A crontab is read in ``TIME_ZONE``.
+{%- else %}
 A crontab is read in ``TIME_ZONE``. Anything rarer than a few minutes should be a crontab: an
 interval counts from the scheduler's start.
+{%- endif %}
 """
 
 from datetime import timedelta

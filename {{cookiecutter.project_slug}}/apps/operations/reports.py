@@ -8,11 +8,12 @@ from django.conf import settings
 from django.db.models import Count, Max, Min, Q, QuerySet
 from django.utils import timezone
 
-from apps.operations.alerts import QUIET_TIME, moment, send_now
+from apps.operations.alerts import moment, send_now
 from apps.operations.models import FailedTask, SentAlert
 from apps.operations.overdue import overdue_entries
 
-DIGEST_PERIOD = timedelta(days=1)
+# Below the time between two digests, which the schedule decides: hourly at most.
+DIGEST_PAUSE = timedelta(minutes=30)
 DIGEST_KEY = "digest"
 # How many of a kind a mail names.
 EXAMPLES = 5
@@ -97,7 +98,7 @@ class FailureGroup:
             "",
             "The tracebacks are in the worker's log, under the task ids.",
             "Further failures of this kind are kept for an hour. They are counted in the next mail",
-            "about it, or in the daily digest.",
+            "about it, or in the digest.",
         ]
         return "\n".join(lines) + "\n"
 
@@ -132,26 +133,23 @@ def tell_of_failures(task: str, reason: str) -> bool:
     return True
 
 
-def tell_of_the_day() -> bool:
-    """Send one mail about what failed in the last day and what is overdue, if there is any.
+def send_digest() -> bool:
+    """Send one mail about what failed since the last one and what is overdue, if there is any.
 
-    A second one within ``QUIET_TIME`` is not sent. A worker that is killed between mail and mark
+    A second one within ``DIGEST_PAUSE`` is not sent. A worker that is killed between mail and mark
     does send it, which is better than none.
 
     Returns:
         Whether nothing is left to tell; also if nobody wants to hear.
     """
     now = timezone.now()
-    quiet_since = now - timedelta(seconds=QUIET_TIME)
-    if (
-        not settings.ALERT_RECIPIENTS
-        or SentAlert.objects.filter(key=DIGEST_KEY, sent_at__gt=quiet_since).exists()
-    ):
+    last = SentAlert.objects.filter(key=DIGEST_KEY).first()
+    if not settings.ALERT_RECIPIENTS or (last and now - last.sent_at < DIGEST_PAUSE):
         return True
     newest = FailedTask.objects.aggregate(newest=Max("pk"))["newest"] or 0
-    rows = FailedTask.objects.filter(
-        Q(failed_at__gt=now - DIGEST_PERIOD) | Q(reported_at=None), pk__lte=newest
-    )
+    rows = FailedTask.objects.filter(pk__lte=newest)
+    if last:
+        rows = rows.filter(Q(failed_at__gt=last.sent_at) | Q(reported_at=None))
     groups = (
         rows.values_list("task", "reason")
         .annotate(count=Count("pk"), first=Min("failed_at"), last=Max("failed_at"))
@@ -165,7 +163,7 @@ def tell_of_the_day() -> bool:
     if not failed and not late:
         return True
     body = _section("Tasks that failed for good", failed) + _section("Overdue", late)
-    if not send_now("What failed in the last day", f"{body}The log has the details.\n"):
+    if not send_now("What failed since the last digest", f"{body}The log has the details.\n"):
         return False
     FailedTask.objects.filter(reported_at=None, pk__lte=newest).update(reported_at=now)
     SentAlert.objects.update_or_create(key=DIGEST_KEY, defaults={"sent_at": now})

@@ -67,9 +67,10 @@ class PeriodicTask:
         """Send the task to its queue.
 
         Raises:
+            celery.exceptions.NotRegistered: If no app has this task.
             kombu.exceptions.OperationalError: If the broker can't be reached.
         """
-        # Only a worker imports the tasks of all apps by itself.
+        # A command knows but the tasks that something has imported; a worker imports all.
         current_app.loader.import_default_modules()
         current_app.tasks[self.task].apply_async(self.args, dict(self.kwargs), **self.options())
 {%- endif %}

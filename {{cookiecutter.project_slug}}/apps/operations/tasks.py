@@ -76,8 +76,8 @@ def send_failure_alert(self: Task[..., Any], task: str, reason: str) -> None:
 
 @shared_task(bind=True, max_retries=MAX_RETRIES, soft_time_limit=SENDING_TIME)
 def send_failure_digest(self: Task[..., Any]) -> None:
-    """Tell once a day of all that failed, unless nothing did; tried again like an e-mail."""
-    if not reports.tell_of_the_day():
+    """Tell of all that failed since the last digest, if anything did; tried again like an e-mail."""
+    if not reports.send_digest():
         _try_again(self)
 
 

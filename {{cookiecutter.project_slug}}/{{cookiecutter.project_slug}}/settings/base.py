@@ -232,6 +232,16 @@ PRODUCTION_PROCESSES: dict[str, dict[str, Any]] = {
     },
 {%- endif %}
 }
+{%- if cookiecutter.hosting == "compose" %}
+# A worker for one queue: `manage.py worker worker-default`
+PRODUCTION_PROCESSES |= {
+    f"worker-{queue.name}": {
+        **PRODUCTION_PROCESSES["worker"],
+        "ARGS": {**PRODUCTION_PROCESSES["worker"]["ARGS"], "queues": queue.name},
+    }
+    for queue in CELERY_TASK_QUEUES
+}
+{%- endif %}
 
 {% endif -%}
 # Static files
