@@ -1,7 +1,8 @@
 """The rules of tests/platforms/digitalocean.py accept what the template emits, and no more."""
 
-import copy
+import json
 import re
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -35,23 +36,49 @@ APP_NAMES = {
     SLUG_OF_40: "a123456789-b123456789-c12345678",
 }
 
+# What `platform` starts by scheduled jobs.
+CRON = {
+    "cron-heartbeat": "*/5 * * * *",
+    "cron-clear-expired-sessions": "30 3 * * *",
+    "cron-delete-old-failures": "40 3 * * *",
+    "cron-failure-digest": "0 6 * * *",
+}
+
 Change = Callable[[Any], object]
+
+
+def baked(bake: Bake, **answers: str) -> Path:
+    """Bake a project, once for the same answers, whether or not the defaults are among them."""
+    defaults = {name: values[0] for name, values in choices().items()}
+    defaults["project_slug"] = "my_project"
+    other = {name: value for name, value in answers.items() if value != defaults[name]}
+    return bake(hosting="digitalocean", **other)
 
 
 @pytest.fixture
 def spec(bake: Bake) -> Any:
     """What the file of a project says."""
-    return digitalocean.read(bake(hosting="digitalocean"))
+    return digitalocean.read(baked(bake))
 
 
-@pytest.mark.parametrize("scheduler", choices()["scheduler"])
-@pytest.mark.parametrize("slug", APP_NAMES)
+@pytest.fixture
+def cron_spec(bake: Bake) -> Any:
+    """What the file of a project without beat says."""
+    return digitalocean.read(baked(bake, scheduler="platform"))
+
+
+@pytest.mark.parametrize(
+    ("slug", "scheduler"),
+    [(slug, "database") for slug in APP_NAMES if slug != "my_project"]
+    + [("my_project", answer) for answer in choices()["scheduler"]],
+)
 def test_what_the_template_emits_is_accepted(bake: Bake, slug: str, scheduler: str) -> None:
-    project = bake(hosting="digitalocean", scheduler=scheduler, project_slug=slug)
+    project = baked(bake, project_slug=slug, scheduler=scheduler)
     operator = Addresses()
     found = {part.name: part for part in digitalocean.components(project, operator)}
 
-    assert list(found) == ["release", "web", "worker", "beat"]
+    senders = list(CRON) if scheduler == "platform" else ["beat"]
+    assert list(found) == ["release", "web", "worker", *senders]
     for part in found.values():
         environment = dict(part.environment)
         database, broker = environment.pop("DATABASE_URL"), environment.pop("REDIS_URL")
@@ -66,6 +93,9 @@ def test_what_the_template_emits_is_accepted(bake: Bake, slug: str, scheduler: s
         }
         assert part.after == (() if part.once else ("release",))
         assert part.replicas == 1
+        assert part.schedule == CRON.get(part.name, "")
+        assert part.port == (8000 if part.name == "web" else None)
+        assert part.name == "web" or part.probes == ()
     assert found["web"].probes == (HTTPProbe("/ready/", 5), HTTPProbe("/health/", 5))
     app = digitalocean.App.model_validate(digitalocean.read(project))
     assert app.name == APP_NAMES[slug]
@@ -76,20 +106,45 @@ def test_what_the_template_emits_is_accepted(bake: Bake, slug: str, scheduler: s
     assert app.databases[0].db_name == slug
 
 
+@pytest.mark.parametrize("manner", choices()["process_manager"])
+@pytest.mark.parametrize("scheduler", ["code", "platform"])
+def test_the_commands_are_those_of_one_manner(bake: Bake, manner: str, scheduler: str) -> None:
+    project = baked(bake, scheduler=scheduler, process_manager=manner)
+    commands = [shlex.join(part.command) for part in digitalocean.components(project, Addresses())]
+    web, worker, beat = {
+        "direct": (
+            "gunicorn --config gunicorn.conf.py my_project.wsgi:application",
+            "celery -A my_project worker --without-gossip --without-mingle",
+            "celery -A my_project beat",
+        ),
+        "prodserver": tuple(
+            f"python manage.py {words}" for words in ("server web", "worker worker", "worker beat")
+        ),
+    }[manner]
+    enqueue = [f"python manage.py enqueue {name.removeprefix('cron-')}" for name in CRON]
+    sent = enqueue if scheduler == "platform" else [beat]
+    assert commands == ["python manage.py release", web, worker, *sent]
+
+
 @pytest.mark.parametrize("ci", choices()["ci"])
 def test_the_source_is_where_ci_is(bake: Bake, ci: str) -> None:
-    project = bake(hosting="digitalocean", ci=ci)
+    project = baked(bake, scheduler="platform", ci=ci)
     app = digitalocean.App.model_validate(digitalocean.read(project))
+    assert len(app.jobs) == 5
     for part in (*app.jobs, *app.services, *app.workers):
         assert (part.gitlab is not None) == (ci == "gitlab")
 
 
-@pytest.mark.parametrize("ci", choices()["ci"])
-@pytest.mark.parametrize("slug", APP_NAMES)
-def test_the_full_schema_accepts_the_file(bake: Bake, slug: str, ci: str) -> None:
+@pytest.mark.parametrize(
+    "answers",
+    [{"project_slug": slug} for slug in APP_NAMES]
+    + [{"scheduler": answer} for answer in choices()["scheduler"]]
+    + [{"scheduler": "platform", "ci": ci} for ci in choices()["ci"]],
+    ids=lambda answers: "-".join(answers.values()),
+)
+def test_the_full_schema_accepts_the_file(bake: Bake, answers: dict[str, str]) -> None:
     app_spec = schema("do-app-spec.schema.json")
-    project = bake(hosting="digitalocean", project_slug=slug, ci=ci)
-    jsonschema.validate(digitalocean.read(project), app_spec)
+    jsonschema.validate(digitalocean.read(baked(bake, **answers)), app_spec)
 
 
 def variable(spec: Any, key: str) -> Any:
@@ -102,7 +157,7 @@ MUTATIONS: dict[str, tuple[Change, str]] = {
     "underscore in the name": (lambda s: s.update(name="my_project"), "name"),
     "name of 33 characters": (lambda s: s.update(name="a" * 33), "name"),
     "name of one letter": (lambda s: s.update(name="a"), "name"),
-    "dash at the end of a name": (lambda s: s["jobs"][0].update(name="release-"), "jobs.0.name"),
+    "dash at the end of a name": (lambda s: s["jobs"][0].update(name="release-"), "jobs.0.*name"),
     "region of Droplets": (lambda s: s.update(region="fra1"), "region"),
     "unknown key": (lambda s: s.update(enviroment=[]), "enviroment"),
     "number as a value": (lambda s: variable(s, "EMAIL_HOST").update(value=1), "envs.6.value"),
@@ -123,6 +178,29 @@ MUTATIONS: dict[str, tuple[Change, str]] = {
         "exactly once",
     ),
     "no beat": (lambda s: s["workers"][1].update(name="beet"), "exactly once"),
+    "no beat at all": (lambda s: s["workers"].pop(), "exactly once"),
+    "no worker": (lambda s: s["workers"].pop(0), "exactly once"),
+    "another command": (
+        lambda s: s["workers"][0].update(run_command="celery -A my_project events"),
+        "unknown command",
+    ),
+    "an option too many": (
+        lambda s: s["workers"][1].update(run_command="celery -A my_project beat -S x.y"),
+        "unknown command",
+    ),
+    "two manners": (
+        lambda s: s["workers"][1].update(run_command="python manage.py worker beat"),
+        "several manners",
+    ),
+    "another package": (
+        lambda s: s["workers"][1].update(run_command="celery -A blog beat"),
+        "several manners",
+    ),
+    "another service": (lambda s: s["services"][0].update(name="site"), "no process"),
+    "two releases": (
+        lambda s: s["jobs"].append({**s["jobs"][0], "name": "again"}),
+        "jobs must hold one release",
+    ),
     "beat that may be multiplied by load": (
         lambda s: s["workers"][1].update(autoscaling={}),
         "autoscaling",
@@ -191,12 +269,75 @@ MUTATIONS: dict[str, tuple[Change, str]] = {
 
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_mistake_in_the_file_is_refused(spec: Any, name: str) -> None:
-    change, message = MUTATIONS[name]
-    broken = copy.deepcopy(spec)
+    assert_refused(spec, *MUTATIONS[name])
+
+
+def assert_refused(spec: Any, change: Change, message: str) -> None:
+    """Expect that the message names a mistake."""
+    # Each anchor's place gets a copy of its own.
+    broken = json.loads(json.dumps(spec))
     change(broken)
     assert broken != spec
     with pytest.raises(pydantic.ValidationError, match=message):
         digitalocean.App.model_validate(broken)
+
+
+def cron(spec: Any) -> Any:
+    """Return the first scheduled job."""
+    return spec["jobs"][1]
+
+
+CRON_MUTATIONS: dict[str, tuple[Change, str]] = {
+    "four fields": (lambda s: cron(s)["schedule"].update(cron="0 6 * *"), "five fields"),
+    "minute 60": (lambda s: cron(s)["schedule"].update(cron="60 * * * *"), "wrong minute"),
+    "a name for fields": (lambda s: cron(s)["schedule"].update(cron="@daily"), "five fields"),
+    "no cron": (lambda s: cron(s)["schedule"].pop("cron"), "schedule.cron"),
+    "no time zone": (lambda s: cron(s)["schedule"].pop("time_zone"), "time_zone"),
+    "another time zone": (
+        lambda s: cron(s)["schedule"].update(time_zone="Europe/Berlin"),
+        "time_zone",
+    ),
+    "no schedule": (lambda s: cron(s).pop("schedule"), "schedule"),
+    "a release with a schedule": (
+        lambda s: s["jobs"][0].update(schedule=cron(s)["schedule"]),
+        "schedule",
+    ),
+    "a job at each deployment": (lambda s: cron(s).update(kind="POST_DEPLOY"), "kind"),
+    "no kind": (lambda s: cron(s).pop("kind"), "kind"),
+    "one name for two jobs": (
+        lambda s: s["jobs"][2].update(name="cron-heartbeat", run_command=cron(s)["run_command"]),
+        "not unique",
+    ),
+    "the name of another entry": (lambda s: cron(s).update(name="cron-digest"), "not the name"),
+    "a shell": (
+        lambda s: cron(s).update(run_command="python manage.py enqueue heartbeat || true"),
+        "run_command",
+    ),
+    "another command": (
+        lambda s: cron(s).update(run_command="python manage.py clearsessions"),
+        "run_command",
+    ),
+    "two at a time": (lambda s: cron(s).update(instance_count=2), "instance_count"),
+    "half an hour of hanging": (lambda s: cron(s).pop("timeout"), "timeout"),
+    "a failure that nobody hears of": (lambda s: cron(s).update(alerts=[]), "alerts"),
+    "an alert of services": (
+        lambda s: cron(s)["alerts"][0].update(rule="REQUESTS_PER_SECOND"),
+        "rule",
+    ),
+    "a variable of its own": (lambda s: cron(s).update(envs=[]), "envs"),
+    "beat beside the jobs": (
+        lambda s: s["workers"].append(
+            {**s["workers"][0], "name": "beat", "run_command": "celery -A my_project beat"}
+        ),
+        "not at all beside SCHEDULED",
+    ),
+    "neither": (lambda s: s.update(jobs=s["jobs"][:1]), "exactly once"),
+}
+
+
+@pytest.mark.parametrize("name", CRON_MUTATIONS)
+def test_a_mistake_in_a_scheduled_job_is_refused(cron_spec: Any, name: str) -> None:
+    assert_refused(cron_spec, *CRON_MUTATIONS[name])
 
 
 @pytest.mark.parametrize(
@@ -231,8 +372,9 @@ def test_ci_waits_longer_than_doctl(bake: Bake, ci: str) -> None:
     assert int(str(minutes).removesuffix(" minutes")) > 180 * 10 / 60
 
 
-def test_blocks_of_the_page_can_be_pasted(bake: Bake) -> None:
-    page = (bake(hosting="digitalocean") / "docs/deploy.md").read_text("utf-8")
+@pytest.mark.parametrize("scheduler", ["database", "platform"])
+def test_blocks_of_the_page_can_be_pasted(bake: Bake, scheduler: str) -> None:
+    page = (baked(bake, scheduler=scheduler) / "docs/deploy.md").read_text("utf-8")
     blocks = re.findall(r"^ *```sh\n(.*?)^ *```$", page, re.MULTILINE | re.DOTALL)
     assert len(blocks) > 10
     for block in blocks:
@@ -244,9 +386,12 @@ def test_blocks_of_the_page_can_be_pasted(bake: Bake) -> None:
 
 
 @pytest.mark.parametrize("scheduler", choices()["scheduler"])
-def test_the_page_tells_of_a_schedule_on_a_disk_that_goes(bake: Bake, scheduler: str) -> None:
-    page = (bake(hosting="digitalocean", scheduler=scheduler) / "docs/deploy.md").read_text("utf-8")
+def test_the_page_tells_what_a_deployment_does_to_the_schedule(bake: Bake, scheduler: str) -> None:
+    page = (baked(bake, scheduler=scheduler) / "docs/deploy.md").read_text("utf-8")
     assert ("when each task ran last" in page) == (scheduler == "code")
+    assert ("two beats too" in page) == (scheduler in ("database", "code"))
+    assert ("gives the lock in Redis back" in page) == (scheduler == "redbeat")
+    assert ("## Periodic tasks" in page) == (scheduler == "platform")
 
 
 @pytest.fixture(scope="module")

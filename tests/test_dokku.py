@@ -21,7 +21,7 @@ from tests.platforms.schemas import schema
 from tests.platforms.surroundings import Addresses
 from tests.production import HOST
 
-SLUGS = ("a", "shop", "a__b", "a123456789_b123456789_c1234567_d123__456")
+SLUGS = ("a", "a__b", "a123456789_b123456789_c1234567_d123__456")
 
 
 # What `platform` starts by cron.
@@ -59,8 +59,11 @@ def set_up(project: Path) -> dokku.Server:
     return dokku.set_up(project, app, Addresses().values)
 
 
-@pytest.mark.parametrize("scheduler", choices()["scheduler"])
-@pytest.mark.parametrize("slug", SLUGS)
+# The name of beat's disk hangs on the slug.
+@pytest.mark.parametrize(
+    ("slug", "scheduler"),
+    [(slug, "code") for slug in SLUGS] + [("shop", answer) for answer in choices()["scheduler"]],
+)
 def test_what_the_template_emits_is_accepted(bake: Bake, slug: str, scheduler: str) -> None:
     project = bake(hosting="dokku", scheduler=scheduler, project_slug=slug)
     operator = Addresses()
@@ -90,15 +93,16 @@ def test_what_the_template_emits_is_accepted(bake: Bake, slug: str, scheduler: s
 @pytest.mark.parametrize("manner", choices()["process_manager"])
 @pytest.mark.parametrize("scheduler", ["code", "platform"])
 def test_the_commands_are_those_of_one_manner(bake: Bake, manner: str, scheduler: str) -> None:
-    project = bake(hosting="dokku", scheduler=scheduler, process_manager=manner)
+    answers = {"process_manager": manner} if manner != "direct" else {}
+    project = bake(hosting="dokku", scheduler=scheduler, project_slug="shop", **answers)
     commands = [
         shlex.join(component.command) for component in dokku.components(project, Addresses())
     ]
     web, worker, beat = {
         "direct": (
-            "gunicorn --config gunicorn.conf.py my_project.wsgi:application",
-            "celery -A my_project worker --without-gossip --without-mingle",
-            "celery -A my_project beat",
+            "gunicorn --config gunicorn.conf.py shop.wsgi:application",
+            "celery -A shop worker --without-gossip --without-mingle",
+            "celery -A shop beat",
         ),
         "prodserver": tuple(
             f"python manage.py {words}" for words in ("server web", "worker worker", "worker beat")
@@ -111,7 +115,7 @@ def test_the_commands_are_those_of_one_manner(bake: Bake, manner: str, scheduler
 
 @pytest.mark.parametrize("scheduler", choices()["scheduler"])
 def test_only_a_beat_that_waits_for_the_other_starts_beside_it(bake: Bake, scheduler: str) -> None:
-    project = bake(hosting="dokku", scheduler=scheduler)
+    project = bake(hosting="dokku", scheduler=scheduler, project_slug="shop")
     heartbeat = ("python", "-m", "apps.operations.heartbeat", "beat")
     beats = [part for part in dokku.components(project, Addresses()) if part.name == "beat"]
     checked = [probe for beat in beats for probe in beat.probes]
