@@ -555,6 +555,15 @@ def test_the_worker_is_scaled_by_the_page(site: Deployment) -> None:
     assert count(site, "worker") == 1
 
 
+@pytest.mark.parametrize("project", ["redbeat"], indirect=True)
+def test_a_second_beat_waits_for_the_lock_and_is_healthy(site: Deployment) -> None:
+    assert site.up("--scale", "beat=2").returncode == 0
+    assert count(site, "beat") == 2
+    wait_until(lambda: any("another beat ticks" in line for line in site.log("beat")), 20, "it")
+    assert site.up().returncode == 0
+    assert count(site, "beat") == 1
+
+
 @pytest.mark.parametrize("project", ["code"], indirect=True)
 @pytest.mark.parametrize("name", ["SECRET_KEY_FALLBACKS", "POSTGRES_PASSWORD", "BROKER_PASSWORD"])
 def test_a_secret_is_rotated_by_the_page(site: Deployment, name: str) -> None:

@@ -8,13 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.baking import choices
+from tests.baking import allowed, choices
 from tests.conftest import Bake
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the linters are for Unix")
 
 PROGRAMS = Path(sys.executable).parent
 HOSTINGS = choices()["hosting"]
+# Every hosting with every scheduler that it may have.
+PLACES = [
+    (hosting, scheduler)
+    for hosting in HOSTINGS
+    for scheduler in choices()["scheduler"]
+    if allowed({"hosting": hosting, "scheduler": scheduler})
+]
 
 
 def passes(project: Path, program: str, *arguments: str) -> None:
@@ -32,8 +39,10 @@ def files(project: Path, *patterns: str) -> list[str]:
 
 
 @pytest.mark.parametrize("scheduler", choices()["scheduler"])
-def test_hadolint_accepts_the_dockerfile(bake: Bake, scheduler: str) -> None:
-    passes(bake(scheduler=scheduler), "hadolint", "Dockerfile")
+@pytest.mark.parametrize("process_manager", choices()["process_manager"])
+def test_hadolint_accepts_the_dockerfile(bake: Bake, scheduler: str, process_manager: str) -> None:
+    project = bake(hosting="dokku", scheduler=scheduler, process_manager=process_manager)
+    passes(project, "hadolint", "Dockerfile")
 
 
 @pytest.mark.parametrize("hosting", HOSTINGS)
@@ -58,8 +67,7 @@ def test_gitlab_accepts_the_pipeline(bake: Bake, hosting: str) -> None:
     passes(bake(hosting=hosting, ci="gitlab"), "check-jsonschema", *schema, ".gitlab-ci.yml")
 
 
-@pytest.mark.parametrize("hosting", HOSTINGS)
-@pytest.mark.parametrize("scheduler", choices()["scheduler"])
+@pytest.mark.parametrize(("hosting", "scheduler"), PLACES)
 def test_compose_accepts_its_files(bake: Bake, hosting: str, scheduler: str) -> None:
     project = bake(hosting=hosting, scheduler=scheduler)
     compose = files(project, "compose*.yml")
@@ -75,8 +83,7 @@ def test_shellcheck_accepts_the_scripts(bake: Bake, hosting: str) -> None:
     assert all((project / script).stat().st_mode & 0o111 for script in scripts)
 
 
-@pytest.mark.parametrize("scheduler", choices()["scheduler"])
-@pytest.mark.parametrize("hosting", HOSTINGS)
+@pytest.mark.parametrize(("hosting", "scheduler"), PLACES)
 def test_what_the_page_says_to_paste_is_shell(bake: Bake, hosting: str, scheduler: str) -> None:
     page = (bake(hosting=hosting, scheduler=scheduler) / "docs/deploy.md").read_text("utf-8")
     blocks = re.findall(r"^( *)```sh\n(.*?)^ *```$", page, re.MULTILINE | re.DOTALL)

@@ -44,7 +44,7 @@ var schedule = [
 resource jobs 'Microsoft.App/jobs@2026-01-01' = [for entry in schedule: {
   name: 'cron-${entry.name}'
   location: location
-  // azd wants to find one resource of each service, whatever else there is.
+  // On one job alone: azd refuses to deploy a service if it finds this tag twice.
   tags: entry.name == 'heartbeat' ? {
     'azd-service-name': 'schedule'
   } : {}
