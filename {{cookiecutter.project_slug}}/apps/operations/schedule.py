@@ -71,6 +71,6 @@ class PeriodicTask:
             kombu.exceptions.OperationalError: If the broker can't be reached.
         """
         # A command knows but the tasks that something has imported; a worker imports all.
-        current_app.loader.import_default_modules()
+        current_app.autodiscover_tasks(force=True)
         current_app.tasks[self.task].apply_async(self.args, dict(self.kwargs), **self.options())
 {%- endif %}
