@@ -127,10 +127,11 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
 
 
-@pytest.mark.skipif(not shutil.which("git"), reason="Copier updates need git")
-def test_copier_update_brings_the_new_version_and_keeps_own_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The template as a git repository with one version."""
+    if not shutil.which("git"):
+        pytest.skip("Copier updates need git")
     for role in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{role}_NAME", "Nobody")
         monkeypatch.setenv(f"GIT_{role}_EMAIL", "nobody@example.com")
@@ -140,21 +141,26 @@ def test_copier_update_brings_the_new_version_and_keeps_own_changes(
     git(template, "add", "--all")
     git(template, "commit", "--message", "First version")
     git(template, "tag", "v1.0.0")
+    return template
 
-    project = bake_with_copier(template, tmp_path / "shop", HOSTILE)
+
+def test_copier_update_brings_the_new_version_and_keeps_own_changes(
+    repository: Path, tmp_path: Path
+) -> None:
+    project = bake_with_copier(repository, tmp_path / "shop", HOSTILE)
     git(project, "init", "--initial-branch", "main")
     manage = project / "manage.py"
     manage.write_text(manage.read_text(encoding="utf-8") + "# mine\n", encoding="utf-8")
     git(project, "add", "--all")
     git(project, "commit", "--message", "Start")
 
-    hooks_file = template / "{{cookiecutter.project_slug}}" / ".pre-commit-config.yaml"
+    hooks_file = repository / "{{cookiecutter.project_slug}}" / ".pre-commit-config.yaml"
     new_text = "# New in {{ cookiecutter.project_slug }}.\n" + hooks_file.read_text(
         encoding="utf-8"
     )
     hooks_file.write_text(new_text, encoding="utf-8")
-    git(template, "commit", "--all", "--message", "Second version")
-    git(template, "tag", "v2.0.0")
+    git(repository, "commit", "--all", "--message", "Second version")
+    git(repository, "tag", "v2.0.0")
     copier.run_update(project, defaults=True, overwrite=True, quiet=True, unsafe=False)
 
     updated = (project / ".pre-commit-config.yaml").read_text(encoding="utf-8")
@@ -167,3 +173,21 @@ def test_copier_update_brings_the_new_version_and_keeps_own_changes(
         ["git", "status", "--porcelain"], cwd=project, check=True, capture_output=True, text=True
     ).stdout
     assert changed.split() == ["M", ".copier-answers.yml", "M", ".pre-commit-config.yaml"]
+
+
+def test_copier_update_changes_the_scheduler_and_back(repository: Path, tmp_path: Path) -> None:
+    project = bake_with_copier(repository, tmp_path / "project", {"scheduler": "code"})
+    trees = {"code": tree(project)}
+    folder = tmp_path / "anew"
+    trees["database"] = tree(bake_with_copier(repository, folder, {"scheduler": "database"}))
+    git(project, "init", "--initial-branch", "main")
+    for scheduler in ("database", "code"):
+        git(project, "add", "--all")
+        git(project, "commit", "--message", "Before the change")
+        # What docs/schedule.md of a project tells.
+        options = ["--skip-answered", "--data", f"scheduler={scheduler}"]
+        command = [sys.executable, "-m", "copier", "update", *options]
+        subprocess.run(command, cwd=project, stdin=subprocess.DEVNULL, check=True)
+        found = {name: file for name, file in tree(project).items() if not name.startswith(".git/")}
+        found.pop(".git")
+        assert found == trees[scheduler]

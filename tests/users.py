@@ -65,6 +65,7 @@ from django.db import models
 class Effect(models.Model):
     name = models.CharField(max_length=200)
     detail = models.CharField(max_length=200)
+    created = models.DateTimeField(auto_now_add=True)
 """
 
 TRIAL_TASKS = """
@@ -218,3 +219,12 @@ def quicken_schedule(project: Path) -> None:
     quick = text.replace("timedelta(minutes=1)", f"timedelta(seconds={TICK_SECONDS})")
     assert quick != text, "the schedule has no entry to quicken"
     schedule.write_text(quick.replace("SCHEDULE = (\n", f"SCHEDULE = (\n{TICK}"), encoding="utf-8")
+
+
+def quicken_presence(project: Path) -> None:
+    """Let two beats be noticed, and told of, after a few seconds instead of minutes."""
+    operations = project / "apps" / "operations"
+    replace_once(operations / "presence.py", "INTERVAL = 10.0\n", "INTERVAL = 1.0\n")
+    replace_once(operations / "presence.py", "timedelta(minutes=3)", "timedelta(seconds=5)")
+    replace_once(operations / "watch.py", "FIRST_LOOK = 180.0\n", "FIRST_LOOK = 1.0\n")
+    replace_once(operations / "watch.py", "INTERVAL = 60.0\n", "INTERVAL = 1.0\n")

@@ -238,7 +238,7 @@ def test_a_watch_looks_again_and_again_whatever_happens(
     watcher.join(10)
     assert not watcher.is_alive()
     assert set(looked) == {"worker"}
-    assert caplog.text.count("can't look for overdue tasks: OperationalError") == 1
+    assert caplog.text.count("can't look at the schedule: OperationalError") == 1
 {%- if cookiecutter.scheduler == "database" %}
 
 

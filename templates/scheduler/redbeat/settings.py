@@ -10,7 +10,6 @@ REDBEAT = {
     "redbeat_redis_options": {
         "socket_connect_timeout": 5,
         "socket_timeout": 5,
-        "retry_period": 60,
     },
     "redbeat_key_prefix": f"{SERVICE_NAME}:redbeat:",
     "redbeat_lock_timeout": 20,

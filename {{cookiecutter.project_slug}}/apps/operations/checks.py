@@ -17,6 +17,9 @@ from django.utils import timezone
 from apps.operations.models import Heartbeat, ScheduledRun
 from apps.operations.overdue import overdue_entries
 from apps.operations.pings import ping_broker, ping_cache, ping_database, ping_results
+{%- if cookiecutter.scheduler in ("database", "code") %}
+from apps.operations.presence import doubled_beats
+{%- endif %}
 from apps.operations.tasks import record_heartbeat
 
 # In seconds: how long a task may take from here through broker and worker to the database.
@@ -130,9 +133,14 @@ def check_round_trip() -> list[str]:
 
 
 def check_{{ cookiecutter.__sender }}() -> list[str]:
-    """Look at the age of the last heartbeat that {{ cookiecutter.__sender }} sent and a worker wrote down."""
+    """Look {% if cookiecutter.scheduler in ("database", "code") %}for a second beat, and {% endif %}at the age of the last heartbeat that {{ cookiecutter.__sender }} sent{% if cookiecutter.scheduler not in ("database", "code") %} and a worker wrote down{% endif %}."""
     if current_app.conf.task_always_eager:
         return []  # no {{ cookiecutter.__sender }}, no worker
+{%- if cookiecutter.scheduler in ("database", "code") %}
+    if beats := doubled_beats():
+        names = " and ".join(map(str, beats))
+        return [f"{len(beats)} of them run ({names}) and each sends every task: stop all but one."]
+{%- endif %}
     heartbeat = Heartbeat.objects.filter(name="{{ cookiecutter.__sender }}").first()
     if heartbeat:
         since, what = heartbeat.seen_at, "sent its last heartbeat"

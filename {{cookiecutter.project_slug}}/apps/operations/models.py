@@ -63,6 +63,20 @@ class ScheduledRun(models.Model):
 
     def __str__(self) -> str:
         return self.name
+{%- if cookiecutter.scheduler in ("database", "code") %}
+
+
+class RunningBeat(models.Model):
+    """A beat that runs, by its host, its process, and a number to tell it from others."""
+
+    name = models.CharField(max_length=200, unique=True)
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        host, process, _ = self.name.rsplit(":", 2)
+        return f"process {process} on {host}"
+{%- endif %}
 {%- if cookiecutter.scheduler == "database" %}
 
 

@@ -11,12 +11,16 @@ from apps.notifications.errors import TemporaryDeliveryError
 from apps.notifications.tasks import MAX_RETRIES, backoff, try_again
 from apps.operations import reports
 from apps.operations.alerts import defer
-from apps.operations.models import FailedTask, Heartbeat, ScheduledRun, SentAlert
+from apps.operations.models import FailedTask, Heartbeat, {% if cookiecutter.scheduler in ("database", "code") %}RunningBeat, {% endif %}ScheduledRun, SentAlert
 
 # What is longer without a heartbeat is a pause of the whole schedule.
 LONGEST_GAP = timedelta(minutes={{ 20 if cookiecutter.scheduler == "platform" else 5 }})
 # How long failed tasks are kept.
 RETENTION = timedelta(days=30)
+{%- if cookiecutter.scheduler in ("database", "code") %}
+# How long a beat that was killed is kept.
+BEAT_RETENTION = timedelta(days=1)
+{%- endif %}
 # In seconds. A mail server may not hold a worker for longer.
 SENDING_TIME = 60
 
@@ -45,10 +49,13 @@ def clear_expired_sessions() -> None:
 
 @shared_task
 def delete_old_failures() -> None:
-    """Delete what is known of failures and alerts that were long ago."""
-    oldest = timezone.now() - RETENTION
-    FailedTask.objects.filter(failed_at__lt=oldest).delete()
-    SentAlert.objects.filter(sent_at__lt=oldest).delete()
+    """Delete what is known of failures{% if cookiecutter.scheduler in ("database", "code") %}, alerts and beats{% else %} and alerts{% endif %} that were long ago."""
+    now = timezone.now()
+    FailedTask.objects.filter(failed_at__lt=now - RETENTION).delete()
+    SentAlert.objects.filter(sent_at__lt=now - RETENTION).delete()
+{%- if cookiecutter.scheduler in ("database", "code") %}
+    RunningBeat.objects.filter(seen_at__lt=now - BEAT_RETENTION).delete()
+{%- endif %}
 
 
 @shared_task(bind=True, max_retries=MAX_RETRIES, soft_time_limit=SENDING_TIME)

@@ -17,7 +17,7 @@ INTERVAL = 60.0
 
 
 class Watch(threading.Thread):
-    """Looks for overdue entries of the schedule, however long the database or the mail takes.
+    """Looks at the schedule every minute, however long the database or the mail takes.
 
     Args:
         process: Whose process this is: ``worker``{% if cookiecutter.scheduler != "platform" %} or ``beat``{% endif %}.
@@ -31,14 +31,20 @@ class Watch(threading.Thread):
     def run(self) -> None:
         """Look until it is told to stop."""
         from apps.operations.overdue import alert_overdue  # noqa: PLC0415 (it has a model)
+{%- if cookiecutter.scheduler in ("database", "code") %}
+        from apps.operations.presence import alert_doubled_beats  # noqa: PLC0415 (likewise)
+{%- endif %}
 
         pause = FIRST_LOOK
         while not self._ended.wait(pause):
             pause = INTERVAL
             try:
                 alert_overdue(self._process)
+{%- if cookiecutter.scheduler in ("database", "code") %}
+                alert_doubled_beats()
+{%- endif %}
             except Exception as error:
-                logger.warning("can't look for overdue tasks: %s", type(error).__name__)
+                logger.warning("can't look at the schedule: %s", type(error).__name__)
             finally:
                 connection.close()
 

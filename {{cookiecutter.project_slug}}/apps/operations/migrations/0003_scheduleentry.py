@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("operations", "0001_initial")]
+    dependencies = [("operations", "0002_runningbeat")]
 
     operations = [
         migrations.CreateModel(
