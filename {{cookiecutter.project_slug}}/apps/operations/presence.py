@@ -94,7 +94,7 @@ def alert_doubled_beats() -> None:
     beats = doubled_beats(LONGEST_OVERLAP)
     if not beats:
         return
-    logger.warning("several beats run: %s", "; ".join(map(str, beats)))
+    logger.warning("more than one beat runs: %s", "; ".join(map(str, beats)))
     send_alert(
         "more than one beat runs",
         "Each beat sends every periodic task, so now all of them run more than once:\n\n"
