@@ -28,21 +28,29 @@ QUICK = (
     ("apps/operations/programs.py", "DATABASE_PATIENCE = 30.0", "DATABASE_PATIENCE = 0.0"),
     ("apps/operations/watch.py", "FIRST_LOOK = 180.0", "FIRST_LOOK = 2.0"),
     ("apps/operations/watch.py", "INTERVAL = 60.0", "INTERVAL = 0.5"),
+)
+QUICK_BEAT = (
     ("apps/operations/overdue.py", "timedelta(minutes=2)", "timedelta(seconds=4)"),
     ("{name}/schedule.py", 'crontab(hour="6", minute="0")', "timedelta(seconds=2)"),
 )
+QUICK_CRON = (
+    ("apps/operations/overdue.py", "timedelta(minutes=10)", "timedelta(seconds=4)"),
+    ("{name}/schedule.py", "import crontab\n", "import crontab, schedule\n"),
+    ("{name}/schedule.py", "schedule=crontab(),", "schedule=schedule(timedelta(seconds=2)),"),
+)
 
 
-def quicken(project: Path) -> Path:
+def quicken(project: Path, scheduler: str) -> Path:
     """Let all that waits in a project wait for seconds only.
 
     Args:
         project: folder of a project that may be changed.
+        scheduler: its answer to the question of that name.
 
     Returns:
         The same folder.
     """
-    for name, slow, quick in QUICK:
+    for name, slow, quick in QUICK + (QUICK_CRON if scheduler == "platform" else QUICK_BEAT):
         replace_once(project / name.format(name=project.name), slow, quick)
     return project
 
@@ -57,8 +65,9 @@ def project(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Project:
     @cache
     def project(scheduler: str) -> Path:
         folder = tmp_path_factory.mktemp("alerts") / "my_project"
-        shutil.copytree(bake(scheduler=scheduler), folder)
-        return quicken(prepare(folder))
+        hosting = "dokku" if scheduler == "platform" else "compose"
+        shutil.copytree(bake(scheduler=scheduler, hosting=hosting), folder)
+        return quicken(prepare(folder), scheduler)
 
     return project
 
@@ -201,6 +210,33 @@ def test_worker_and_beat_notice_when_the_other_is_dead(
         # Several looks later it was not told again.
         assert len(alerts()) == 1
         assert processes[alive].running
+
+
+@pytest.mark.parametrize("alive", ["worker", "cron"])
+def test_worker_and_cron_notice_when_the_other_is_dead(
+    project: Project, environment: dict[str, str], smtp_server: SMTPServer, alive: str
+) -> None:
+    def alerts() -> list[str]:
+        """Let cron look if it is alive, and return the alerts."""
+        if alive == "cron":
+            assert stack.manage("enqueue", "tick").returncode == 0
+        return alerts_of(smtp_server, before, "tick")
+
+    with production(project("platform"), environment) as stack:
+        worker = stack.worker()
+        assert stack.manage("enqueue", "tick").returncode == 0
+        wait_for_run(environment["DATABASE_URL"])
+        if alive == "cron":
+            worker.kill()
+        # What a slow start may have looked like is forgotten.
+        forget_alerts(environment["REDIS_URL"])
+        before = len(smtp_server.inbox)
+        [text] = wait_until(alerts, 60, "an alert")
+        assert f"A {alive} process noticed this" in text
+        doctor = stack.manage("doctor")
+        assert "PROBLEM  schedule: tick was due at " in doctor.stdout, doctor.stdout
+        # Several looks later it was not told again.
+        assert len(alerts()) == 1
 
 
 @pytest.mark.parametrize(("name", "fault"), [("worker", "database"), ("beat", "certificate")])

@@ -7,18 +7,16 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Bake
-from tests.processes import Stack, python_environment
+from tests.processes import Stack, process_commands, python_environment
 from tests.production import production_environment
 
 pytestmark = pytest.mark.slow
 
 REQUIRED = ("SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "REDIS_URL", "EMAIL_HOST")
 COMMANDS = {
-    "manage.py": ["python", "manage.py", "check"],
-    "release": ["python", "manage.py", "release"],
-    "worker": ["celery", "-A", "my_project", "worker"],
-    "beat": ["celery", "-A", "my_project", "beat"],
-    "web": ["gunicorn", "--config", "gunicorn.conf.py", "my_project.wsgi:application"],
+    "manage.py": "python manage.py check",
+    "release": "python manage.py release",
+    **process_commands("my_project"),
 }
 COMPLETE = production_environment("postgres://u:p@127.0.0.1:1/n", "redis://127.0.0.1:1/0")
 
@@ -30,17 +28,24 @@ def project(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(shutil.copytree(bake(), folder))
 
 
+@pytest.fixture(scope="module")
+def cron_project(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose processes django-prodserver starts, apart from cron's."""
+    folder = tmp_path_factory.mktemp("configuration") / "my_project"
+    answers = {"hosting": "dokku", "scheduler": "platform", "process_manager": "prodserver"}
+    return Path(shutil.copytree(bake(**answers), folder))
+
+
 def run(
-    project: Path, command: list[str], environment: dict[str, str]
+    project: Path, command: str, environment: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
     """Run a process of the project to its end."""
     with Stack(project, environment, python_environment(project)) as stack:
-        return stack.run(command, timeout=60)
+        return stack.run(command.split(), timeout=60)
 
 
-@pytest.mark.parametrize("process", COMMANDS)
-def test_one_message_names_every_missing_variable(project: Path, process: str) -> None:
-    result = run(project, COMMANDS[process], {"DJANGO_ENVIRONMENT": "production"})
+def assert_every_variable_is_named(result: subprocess.CompletedProcess[str]) -> None:
+    """Expect that a process stopped with one message that names all that production requires."""
     assert result.returncode != 0
     lines = [line for line in result.stderr.splitlines() if "Missing or blank" in line]
     assert len(lines) == 1, result.stderr
@@ -49,8 +54,21 @@ def test_one_message_names_every_missing_variable(project: Path, process: str) -
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("process", COMMANDS)
+def test_one_message_names_every_missing_variable(project: Path, process: str) -> None:
+    result = run(project, COMMANDS[process], {"DJANGO_ENVIRONMENT": "production"})
+    assert_every_variable_is_named(result)
+
+
+@pytest.mark.parametrize("command", ["server web", "worker worker", "enqueue heartbeat"])
+def test_so_it_does_by_the_commands_of_other_answers(cron_project: Path, command: str) -> None:
+    environment = {"DJANGO_ENVIRONMENT": "production"}
+    result = run(cron_project, f"python manage.py {command}", environment)
+    assert_every_variable_is_named(result)
+
+
 def test_gunicorn_without_its_configuration_file_stops_too(project: Path) -> None:
-    command = ["gunicorn", "-c", "/dev/null", "my_project.wsgi:application"]
+    command = "gunicorn -c /dev/null my_project.wsgi:application"
     result = run(project, command, {"DJANGO_ENVIRONMENT": "production"})
     assert result.returncode != 0
     assert "Missing or blank: SECRET_KEY, ALLOWED_HOSTS, DATABASE_URL" in result.stderr
