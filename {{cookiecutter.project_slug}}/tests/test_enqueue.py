@@ -96,3 +96,10 @@ def test_an_entry_says_all_that_a_message_needs(monkeypatch: pytest.MonkeyPatch)
         "headers": {"periodic_task_name": "report"},
     }
     assert entry.as_cron() == "*/5 8-17 * * mon-fri"
+
+
+def test_an_entry_has_one_field_for_days() -> None:
+    both = crontab(day_of_week="mon", day_of_month="1")
+    entry = PeriodicTask(name="report", task="report", schedule=both)
+    with pytest.raises(ValueError, match="report has a day_of_week and a day_of_month"):
+        entry.as_cron()

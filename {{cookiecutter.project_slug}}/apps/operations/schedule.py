@@ -58,9 +58,18 @@ class PeriodicTask:
 {%- elif cookiecutter.scheduler == "platform" %}
 
     def as_cron(self) -> str:
-        """Return when it runs as the five fields of a crontab."""
+        """Return when it runs as the five fields of a crontab.
+
+        Raises:
+            ValueError: If both fields for days are given, which Celery and cron read differently.
+        """
         reduced: Any = self.schedule.__reduce__()
         minute, hour, day_of_week, day_of_month, month = reduced[1]
+        if "*" not in (day_of_week, day_of_month):
+            raise ValueError(
+                f"{self.name} has a day_of_week and a day_of_month: cron would run it on days that "
+                "fit either, overdue runs are told of by days that fit both; give one of them."
+            )
         return f"{minute} {hour} {day_of_month} {month} {day_of_week}"
 
     def enqueue(self) -> None:
