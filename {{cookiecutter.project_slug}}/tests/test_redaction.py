@@ -50,5 +50,11 @@ def test_what_holds_texts_is_looked_through(value: Any, masked: Any) -> None:
     assert Redaction(["private"])(value) == masked
 
 
+def test_addresses_are_masked_where_they_are_not_wanted() -> None:
+    text = "Key (email)=(ann@mail.example.org) of service@0.1.0 exists"
+    assert Redaction(addresses=True)(text) == f"Key (email)=({MASK}) of service@0.1.0 exists"
+    assert Redaction()(text) == text
+
+
 def test_without_secrets_nothing_is_masked_that_is_none() -> None:
     assert Redaction()("a plain text") == "a plain text"

@@ -50,14 +50,14 @@ def test_an_event_holds_what_names_the_fault_and_no_value(options: dict[str, Any
     bind_contextvars(request_id="of-the-request")
     event = {
         "breadcrumbs": {"values": ["private"]},
-        "exception": {"values": [{"type": "ValueError", "value": "a very-private text"}]},
+        "exception": {"values": [{"type": "E", "value": "a very-private text of a@b.example"}]},
         "extra": {"argument": "private"},
         "logentry": {"message": "%s", "formatted": "a text", "params": ["private"]},
         "request": {"method": "POST", "url": "http://x/", "data": "private", "cookies": "private"},
         "user": {"email": "private"},
     }
     assert options["before_send"](event, {}) == {
-        "exception": {"values": [{"type": "ValueError", "value": "a (not shown) text"}]},
+        "exception": {"values": [{"type": "E", "value": "a (not shown) text of (not shown)"}]},
         "logentry": {"message": "%s", "formatted": "a text"},
         "request": {"method": "POST", "url": "http://x/"},
         "tags": {"request_id": "of-the-request"},
@@ -120,11 +120,11 @@ def test_a_share_is_a_number_from_0_to_1(load_settings: LoadSettings) -> None:
 
 
 def test_a_periodic_task_is_checked_in_when_it_is_sent() -> None:
-    headers: dict[str, Any] = {"periodic_task_name": "heartbeat", "retries": 0}
+    headers: dict[str, Any] = {"periodic_task_name": "heartbeat", "retries": 0, "headers": {}}
     sentry.check_in(headers=headers)
-    assert headers["sentry-monitor-slug"] == "heartbeat"
-    assert headers["sentry-monitor-config"]["schedule"]["type"] == "crontab"
-    assert headers["sentry-monitor-check-in-id"]
+    assert headers["headers"]["sentry-monitor-slug"] == "heartbeat"
+    assert headers["headers"]["sentry-monitor-config"]["schedule"]["type"] == "crontab"
+    assert "sentry-monitor-check-in-id" in headers["headers"]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ PATTERNS = (
     # The last part of the link that resets a password: whoever has it can set one.
     (re.compile(r"(/accounts/reset/[^/\s]+/)[^/\s]+"), r"\1(not-shown)"),
 )
+ADDRESS = re.compile(r"[^\s@:;,=\"'<>()]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}")
 
 
 class Redaction:
@@ -39,13 +40,14 @@ class Redaction:
 
     Args:
         secrets: Values that are masked wherever they stand.
+        addresses: Whether e-mail addresses are masked too.
     """
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
+    def __init__(self, secrets: Iterable[str] = (), *, addresses: bool = False) -> None:
         # The longest first, because one may be part of another.
         literals = sorted({re.escape(secret) for secret in secrets}, key=len, reverse=True)
         known = [(re.compile("|".join(literals)), MASK)] if literals else []
-        self._patterns = [*known, *PATTERNS]
+        self._patterns = [*known, *PATTERNS, *([(ADDRESS, MASK)] if addresses else [])]
 
     def __call__(self, value: Any) -> Any:
         """Return a value with its secrets masked.

@@ -76,8 +76,9 @@ def begin_task(task: Task[..., Any], task_id: str, **_: Any) -> None:
         task_id: Its id.
     """
     request: Any = task.request
-    # One that runs without a message belongs to whoever called it.
-    request_id = (request.headers or {}).get(NAME) or current_request_id() or new_request_id()
+    # A task that is called without a message may have headers too, or belongs to its caller.
+    given = getattr(request, NAME, None) or (request.headers or {}).get(NAME)
+    request_id = given or current_request_id() or new_request_id()
     request.log_context = bind_contextvars(task=task.name, task_id=task_id, **{NAME: request_id})
 
 

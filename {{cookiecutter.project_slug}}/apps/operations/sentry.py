@@ -2,7 +2,8 @@
 
 Imported only if ``SENTRY_DSN`` is set. What is sent is kept to what names the fault: no values of
 arguments or local variables, no bodies, cookies, headers or queries of requests, no users, no log
-lines. The request's id leads to the lines in the log.
+lines. The text of an exception is sent, with secrets and e-mail addresses masked. The request's id
+leads to the lines in the log.
 """
 
 import os
@@ -42,7 +43,7 @@ def start() -> None:
     """Send from now on, from a thread of its own that nobody waits for."""
     for name in IGNORED_LOGGERS:
         ignore_logger(name)
-    redact = Redaction(settings.SECRET_VALUES)
+    redact = Redaction(settings.SECRET_VALUES, addresses=True)
 
     def prepare(event: Event, hint: Hint) -> Event:
         prepared: Event = redact(leave_values_out(event))
@@ -121,9 +122,13 @@ def check_in(headers: dict[str, Any], **_: Any) -> None:
         return
     schedule: Any = {"type": "crontab", "value": entry.as_cron()}
     config: Any = {"schedule": schedule, "timezone": settings.TIME_ZONE}
-    headers["sentry-monitor-slug"] = entry.name
-    headers["sentry-monitor-config"] = config
-    headers["sentry-monitor-check-in-id"] = capture_checkin(
+    check_in_id = capture_checkin(
         monitor_slug=entry.name, monitor_config=config, status=MonitorStatus.IN_PROGRESS
     )
+    # Where Sentry's own headers stand, and are looked for by the worker.
+    headers["headers"] |= {
+        "sentry-monitor-slug": entry.name,
+        "sentry-monitor-config": config,
+        "sentry-monitor-check-in-id": check_in_id,
+    }
 {%- endif %}
