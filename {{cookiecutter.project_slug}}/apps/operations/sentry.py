@@ -58,7 +58,12 @@ def start() -> None:
         auto_enabling_integrations=False,
         integrations=[
             DjangoIntegration(),
+{%- if cookiecutter.scheduler == "platform" %}
+            # Follows a task from its caller, and tells how a periodic task ended.
+            CeleryIntegration(True, True),
+{%- else %}
             CeleryIntegration(monitor_beat_tasks=True),
+{%- endif %}
             LoggingIntegration(sentry_logs_level=None),
             # The usual one prints at the end of a process, which is no log line.
             AtexitIntegration(callback=lambda pending, timeout: None),
