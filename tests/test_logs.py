@@ -78,7 +78,8 @@ def note(text):
 
 @shared_task
 def fail():
-    raise ValueError("two\\nlines of rediss://:{password}@broker".format(password="its-" + "password"))
+    password = "its-" + "password"
+    raise ValueError(f"two\\nlines of rediss://:{password}@broker")
 
 
 @shared_task
