@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
+from django.conf import settings
+
 from {{ cookiecutter.project_slug }}.environment import Environment, message_alone, start
-from {{ cookiecutter.project_slug }}.logs import FORMATS, LEVELS, logging_config
 
 # If the settings are wrong, stop here with one message, and not in each worker again.
 start("production")
@@ -31,10 +32,7 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 # It wants a writable home, and nothing here uses it.
 control_socket_disable = True
 
-logconfig_dict = logging_config(
-    env.choice("LOG_LEVEL", LEVELS, default="INFO"),
-    env.choice("LOG_FORMAT", FORMATS, default="json"),
-)
+logconfig_dict = settings.LOGGING
 # The path without its query, which may carry tokens.
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(B)s bytes %(M)s ms'
 

@@ -14,6 +14,7 @@ from celery import current_app
 from celery.exceptions import Retry
 from celery.signals import task_retry
 from django.core.cache import cache
+from structlog.contextvars import clear_contextvars
 
 LoadSettings = Callable[..., ModuleType]
 
@@ -34,6 +35,16 @@ PRODUCTION = {
 @pytest.fixture(autouse=True)
 def _empty_cache() -> None:
     cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def _unmarked_lines() -> None:
+    clear_contextvars()
+
+
+@pytest.fixture(autouse=True)
+def _own_excepthook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
 
 
 @pytest.fixture

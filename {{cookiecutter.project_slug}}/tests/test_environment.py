@@ -142,6 +142,39 @@ def test_a_port_beyond_the_last_is_a_problem() -> None:
     assert "PORT is 70000; the last port is 65535." in message(env)
 
 
+def test_a_share_is_read() -> None:
+    env = Environment({"SHARE": "0.25", "ALL": "1"})
+    assert env.share("SHARE", default=0) == 0.25
+    assert env.share("ALL", default=0) == 1
+    assert env.share("NONE", default=0.5) == 0.5
+
+
+def test_secrets_are_told_for_logs_to_mask() -> None:
+    variables = {
+        "SECRET_KEY": "secret+key==",
+        "WEBHOOK_SECRETS": "a.example=whsec_one,b.example=whsec_two",
+        "REDIS_URL": "redis://:pass%2Fword@host:6379/0",
+        "API_TOKEN": "brief",
+        "LOG_LEVEL": "DEBUG and more",
+    }
+    env = Environment(variables)
+    for name in variables:
+        env.text(name)
+    secrets = env.secrets()
+    assert {"secret+key==", "whsec_one", "whsec_two", "pass%2Fword", "pass/word"} <= {*secrets}
+    assert {"brief", "DEBUG and more"}.isdisjoint(secrets)
+
+
+@pytest.mark.parametrize("apps", [["django_celery_results"], []])
+def test_results_are_in_the_database_only_with_the_app_for_it(apps: list[str]) -> None:
+    env = Environment({"CELERY_RESULT_BACKEND": "django-db"})
+    assert env.result_backend("CELERY_RESULT_BACKEND", "redis://host/0", apps) == "django-db"
+    if apps:
+        env.complete()
+    else:
+        assert "needs the app django_celery_results; docs/results.md tells" in message(env)
+
+
 def test_a_choice_is_read_in_any_case() -> None:
     assert Environment({"LEVEL": "debug"}).choice("LEVEL", ("DEBUG", "INFO"), default="INFO") == (
         "DEBUG"

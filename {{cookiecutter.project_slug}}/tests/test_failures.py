@@ -11,6 +11,7 @@ from django.core import mail
 from django.core.cache import cache
 from django.db import OperationalError
 from django.utils import timezone
+from kombu import Message
 from pytest_django import Settings
 
 from apps.notifications import transport
@@ -291,7 +292,10 @@ def test_failures_are_recorded_though_nobody_is_alerted(settings: Settings) -> N
 
 
 def test_a_message_for_an_unknown_task_is_alerted(caplog: pytest.LogCaptureFixture) -> None:
-    report_unknown_task(name="apps.gone.tasks.gone", id="1")
+    message = Message(headers={"request_id": "of-the-request"})
+    report_unknown_task(message=message, name="apps.gone.tasks.gone", id="1")
+    [record] = [record for record in caplog.records if "is unknown" in record.message]
+    assert vars(record)["request_id"] == "of-the-request"
     assert "task apps.gone.tasks.gone[1] is unknown to this worker" in caplog.text
     assert "apps.gone.tasks.gone is unknown" in mail.outbox[0].subject
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 from django.conf import settings
-from django.test import Client, override_settings
+from django.http import HttpResponse
+from django.test import Client, RequestFactory, override_settings
 
 from apps.operations import middleware
-from apps.operations.middleware import Probe
+from apps.operations.middleware import HeadMiddleware, Probe
 
 
 def fail() -> None:
@@ -35,6 +36,14 @@ def test_health_answers_any_host_and_touches_nothing(client: Client) -> None:
         "service": settings.SERVICE_NAME,
         "version": settings.VERSION,
     }
+
+
+@pytest.mark.parametrize(("method", "body"), [("GET", b"text"), ("HEAD", b"")])
+def test_a_request_for_headers_is_answered_without_a_body(method: str, body: bytes) -> None:
+    middleware = HeadMiddleware(lambda _: HttpResponse(b"text", headers={"Content-Length": "4"}))
+    response = middleware(RequestFactory().generic(method, "/"))
+    assert response.content == body
+    assert response["Content-Length"] == "4"
 
 
 @override_settings(SECURE_SSL_REDIRECT=True)

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from structlog.contextvars import bind_contextvars
 
-from {{ cookiecutter.project_slug }}.logs import logging_config
+from {{ cookiecutter.project_slug }}.logs import FORMATS, logging_config
 
 RESET_PATH = "/accounts/reset/MQ/cx7a1b-private/"
 
@@ -92,6 +93,30 @@ def test_the_token_of_a_password_reset_is_not_logged(
     [line] = capsys.readouterr().out.splitlines()
     assert "/accounts/reset/MQ/(not-shown)/" in json.loads(line)["event"]
     assert "private" not in line
+
+
+@pytest.mark.parametrize("log_format", FORMATS)
+def test_a_secret_is_masked_wherever_it_stands_in_a_line(
+    capsys: pytest.CaptureFixture[str], log_format: str
+) -> None:
+    logging.config.dictConfig(logging_config("INFO", log_format, ["very-private"]))
+    logger = logging.getLogger("elsewhere")
+    extra = {"values": {"deep": ["very-private"]}, "password": "also-private"}
+    try:
+        raise ValueError("redis://:more-private@host:6379/0 and very-private")
+    except ValueError:
+        logger.exception("failed with %s", "very-private", extra=extra)
+    line = capsys.readouterr().out
+    assert "ValueError: redis://:(not shown)@host:6379/0 and (not shown)" in line
+    assert "failed with (not shown)" in line
+    assert "private" not in line
+
+
+def test_a_line_is_marked_with_what_is_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    logging.config.dictConfig(logging_config("INFO", "json"))
+    bind_contextvars(request_id="of-the-request")
+    logging.getLogger("elsewhere").info("hello")
+    assert json.loads(capsys.readouterr().out)["request_id"] == "of-the-request"
 
 
 def test_lines_for_people_are_no_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import ssl
+import sys
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
@@ -302,6 +303,19 @@ def test_a_process_says_what_it_works_with(
     [record] = [record for record in caplog.records if record.message == "worker is starting"]
     assert record.database_engine == connection.settings_dict["ENGINE"]  # type: ignore[attr-defined]
     assert "cache does not answer: refused" in caplog.text
+
+
+@pytest.mark.django_db
+def test_what_ends_a_process_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(connection, "close", do_nothing)
+    programs.prepare("worker")
+    error = ValueError("unforeseen")
+    sys.excepthook(ValueError, error, None)
+    [record] = [record for record in caplog.records if record.levelno == logging.CRITICAL]
+    assert record.message == "the process ends by an error"
+    assert record.exc_info == (ValueError, error, None)
 
 
 @pytest.mark.django_db

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 import environ
 from django.conf import settings
@@ -49,6 +49,9 @@ NAMED_ADDRESS = re.compile(r'(?:[^"<>@,;:\[\]\\\r\n]+|"[^"\\\r\n]+" ?)<([^<>]+)>
 ADDRESS_EXAMPLE = "ann@example.org or Ann <ann@example.org>"
 # In bytes, as Standard Webhooks has it.
 WEBHOOK_KEY_LENGTHS = range(24, 65)
+# What a variable is called whose value is kept out of logs, and the shortest that is one.
+SECRET_VARIABLE = re.compile(r"SECRET|PASSWORD|TOKEN|KEY")
+SECRET_LENGTH = 6
 
 
 def select_settings(default: str) -> str:
@@ -134,6 +137,7 @@ class Environment:
         self._variables = variables
         self._missing: list[str] = []
         self._wrong: list[str] = []
+        self._secrets: set[str] = set()
 
     def reject(self, problem: str) -> None:
         """Add a problem to the message.
@@ -188,7 +192,22 @@ class Environment:
                 value = Path(path).read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
                 self.reject(f"{name}_FILE names {path}, which can't be read: {error}.")
+        self._remember_secrets(name, value)
         return value or default
+
+    def _remember_secrets(self, name: str, value: str) -> None:
+        """Note what of a value must not be shown: the password of a URL, or all of it."""
+        password = re.search(r"://[^/\s:@]*:([^/\s@]+)@", value)
+        if password:
+            self._secrets |= {password[1], unquote(password[1])}
+        elif SECRET_VARIABLE.search(name):
+            # Also the items of a list, and the secrets in pairs like host=secret.
+            for item in (value, *value.split(",")):
+                self._secrets |= {item.strip(), item.partition("=")[2].strip()}
+
+    def secrets(self) -> list[str]:
+        """Return the secrets among the variables that were read so far, for logs to mask."""
+        return sorted(secret for secret in self._secrets if len(secret) >= SECRET_LENGTH)
 
     def flag(self, name: str, *, default: bool) -> bool:
         """Read a variable as yes or no; anything else is a problem.
@@ -238,6 +257,24 @@ class Environment:
         if port > LAST_PORT:
             self.reject(f"{name} is {port}; the last port is {LAST_PORT}.")
         return port
+
+    def share(self, name: str, *, default: float) -> float:
+        """Read a variable as a share of a whole.
+
+        Args:
+            name: The name of the variable.
+            default: What a missing or blank variable stands for.
+
+        Returns:
+            A number from 0 to 1.
+        """
+        value = self.text(name)
+        if not value:
+            return default
+        if not re.fullmatch(r"0(\.[0-9]+)?|1(\.0+)?", value):
+            self.reject(f"{name} is {value!r}; it must be a number from 0 to 1, as 0.05.")
+            return default
+        return float(value)
 
     def choice(self, name: str, choices: Iterable[str], *, default: str) -> str:
         """Read a variable as one of some words, in any case.
@@ -556,6 +593,47 @@ class Environment:
                 "is verified."
             )
         return urlunsplit(parts._replace(query=urlencode(options)))
+
+    def result_backend(self, name: str, redis_url: str, apps: Iterable[str]) -> str | None:
+        """Read where Celery keeps results.
+
+        Args:
+            name: The name of the variable.
+            redis_url: What a missing or blank variable stands for.
+            apps: The installed apps, because the database can keep results only with one of them.
+
+        Returns:
+            The URL of a Redis-compatible server, ``django-db``, or nothing.
+        """
+        if self.text(name) != "django-db":
+            return self.redis_url(name, default=redis_url) or None
+        if "django_celery_results" not in apps:
+            self.reject(
+                f"{name} is django-db, which needs the app django_celery_results; docs/results.md "
+                "tells how to add it."
+            )
+        return "django-db"
+
+    def sentry_dsn(self, name: str) -> str:
+        """Read where a Sentry takes errors.
+
+        Args:
+            name: The name of the variable.
+
+        Returns:
+            The DSN as Sentry shows it, or nothing.
+        """
+        dsn = self.text(name)
+        try:
+            parts = urlsplit(dsn)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname and parts.username)
+            usable = usable and parts.port != 0 and parts.path.rpartition("/")[2].isdecimal()
+        except ValueError:
+            usable = False
+        if dsn and not usable:
+            self.reject(f"{name} is no DSN; it looks like https://key@o1.ingest.sentry.io/2.")
+            return ""
+        return dsn
 
     def redis_tls(self) -> dict[str, Any]:
         """Read how a ``rediss://`` server is verified.

@@ -1,19 +1,17 @@
 """One logging configuration for Django, Celery and gunicorn."""
 
 import logging
-import re
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from apps.operations.redaction import Redaction
 
 FORMATS = ("json", "console")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-
-
-# The path of the link that resets a password: whoever has its last part can set one.
-RESET_TOKEN = re.compile(r"(/accounts/reset/[^/\s]+/)[^/\s]+")
 
 
 class WithoutValues(logging.Filter):
@@ -44,18 +42,24 @@ def _leave_values_out(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
-def _leave_tokens_out(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Mask the token in the path of a request, which Django and gunicorn log."""
-    event["event"] = RESET_TOKEN.sub(r"\1(not-shown)", str(event["event"]))
-    return event
+def _mask(secrets: Iterable[str]) -> Processor:
+    """Return a processor that masks secrets in all that a line holds, its traceback too."""
+    redaction = Redaction(secrets)
+
+    def mask(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        masked: EventDict = redaction(event)
+        return masked
+
+    return mask
 
 
-def logging_config(level: str, log_format: str) -> dict[str, Any]:
+def logging_config(level: str, log_format: str, secrets: Iterable[str] = ()) -> dict[str, Any]:
     """Describe the logging of a process for ``logging.config.dictConfig``.
 
     Args:
         level: The lowest level that is logged, one of ``LEVELS``.
         log_format: ``json`` for one JSON object per line, ``console`` for people.
+        secrets: Values that no line shows.
 
     Returns:
         A configuration with one handler that writes to standard output.
@@ -66,19 +70,14 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
         _leave_values_out,
-        _leave_tokens_out,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
-    render: list[Any]
-    if log_format == "json":
-        # Tracebacks as text: the structured form would print the values of local variables.
-        render = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    else:
-        console = structlog.dev.ConsoleRenderer(
+    render: Processor = structlog.processors.JSONRenderer()
+    if log_format == "console":
+        render = structlog.dev.ConsoleRenderer(
             colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
-        render = [console]
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -86,7 +85,13 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
             "default": {
                 "()": structlog.stdlib.ProcessorFormatter,
                 "foreign_pre_chain": shared,
-                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+                "processors": [
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    # As text: the structured form would print the values of local variables.
+                    structlog.processors.format_exc_info,
+                    _mask(secrets),
+                    render,
+                ],
             },
         },
         "filters": {"without_values": {"()": WithoutValues}},

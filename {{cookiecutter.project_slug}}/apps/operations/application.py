@@ -3,6 +3,13 @@
 from typing import Any
 
 from celery import Celery
+from celery.contrib.django.task import DjangoTask
+
+
+class ProjectTask(DjangoTask[..., Any]):
+    """A task whose messages say in a worker's log which request they belong to."""
+
+    Request = "apps.operations.messages:Request"
 
 
 class Application(Celery):
@@ -19,6 +26,8 @@ class Application(Celery):
     a program of Celery's.
     """
 {%- endif %}
+
+    task_cls = "apps.operations.application:ProjectTask"
 
     @property
     def Worker(self) -> Any:  # noqa: N802 (Celery's name)

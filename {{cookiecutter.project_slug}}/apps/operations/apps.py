@@ -19,7 +19,12 @@ class OperationsConfig(AppConfig):
         # First of all: a task that is looked at before would make Celery an application of its own.
         import_string(settings.TASK_APPLICATION)
         # They register handlers of signals.
-        from apps.operations import failures, overdue  # noqa: F401, PLC0415
+        from apps.operations import failures, overdue, request_ids  # noqa: F401, PLC0415
 
+        if settings.SENTRY_DSN:
+            # Only then, because its import costs every process half a second.
+            from apps.operations.sentry import start  # noqa: PLC0415
+
+            start()
         if settings.REDIS_TLS["ssl_cert_reqs"] == "none":
             logger.warning("REDIS_TLS_VERIFY is off: rediss:// servers are not verified")

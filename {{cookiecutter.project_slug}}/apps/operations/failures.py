@@ -10,6 +10,7 @@ from celery import Task, signals
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from kombu import Message
 
 from apps.operations.alerts import (
     TELLING_ERRORS,
@@ -150,14 +151,20 @@ def _enqueue_alert(failure: FailedTask) -> bool:
 
 
 @signals.task_unknown.connect
-def report_unknown_task(name: str, id: str, **_: Any) -> None:
+def report_unknown_task(message: Message, name: str, id: str, **_: Any) -> None:
     """Log and alert that a message asked for a task that this worker does not have.
 
     Args:
+        message: The message.
         name: The name in the message.
         id: The task's id.
     """
-    logger.error("task %s[%s] is unknown to this worker and was discarded", name, id)
+    logger.error(
+        "task %s[%s] is unknown to this worker and was discarded",
+        name,
+        id,
+        extra={"task": name, "task_id": id, "request_id": message.headers.get("request_id")},
+    )
     send_alert(
         f"{name} is unknown to a worker",
         f"A message for the task {name} was discarded, because a worker has no such task.\n\n"

@@ -1,4 +1,4 @@
-"""The probes of load balancers and platforms."""
+"""The probes of load balancers and platforms, and requests for headers alone."""
 
 import logging
 import time
@@ -56,6 +56,20 @@ class Probe:
             logger.warning("%s is not ready: %s", self.name, reason)
             return False
         return True
+
+
+class HeadMiddleware:
+    """Answers ``HEAD`` without a body; Django leaves that to gunicorn, which warns each time."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Take the body away; its length stays in the headers."""
+        response = self._get_response(request)
+        if request.method == "HEAD" and not response.streaming:
+            response.content = b""
+        return response
 
 
 class HealthMiddleware:

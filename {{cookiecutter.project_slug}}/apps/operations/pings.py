@@ -46,11 +46,11 @@ def ping_broker() -> None:
 
 
 def ping_results() -> None:
-    """Connect to the store of results, if there is one.
+    """Connect to the store of results, if it is a server of its own.
 
     Raises:
         redis.RedisError: If it can't be reached or refuses.
     """
     backend: Any = current_app.backend
-    if current_app.conf.result_backend:
+    if current_app.conf.result_backend not in (None, "django-db"):
         backend.client.ping()

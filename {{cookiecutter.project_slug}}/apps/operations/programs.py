@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+from types import TracebackType
 from typing import Any, NoReturn
 
 import celery.apps.worker
@@ -136,6 +137,19 @@ def log_farewell(message: str, _: object = None) -> None:
 celery.apps.worker.safe_say = log_farewell  # type: ignore[attr-defined]
 
 
+def log_uncaught(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Log what ends the process, which Python would print in another form.
+
+    Args:
+        kind: The class of the exception.
+        error: The exception.
+        traceback: Where it was raised.
+    """
+    logger.critical("the process ends by an error", exc_info=(kind, error, traceback))
+
+
 def wait_for_database(patience: float = DATABASE_PATIENCE) -> None:
     """Wait until the database answers.
 
@@ -167,6 +181,7 @@ def prepare(process: str) -> None:
     Raises:
         SystemExit: If the database does not answer, or a Redis certificate is not verified.
     """
+    sys.excepthook = log_uncaught
     database = connection.settings_dict
     logger.info(
         "%s is starting",

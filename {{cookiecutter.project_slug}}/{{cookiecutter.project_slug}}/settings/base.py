@@ -62,7 +62,10 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    # First, so that a probe is answered whatever its Host header, without TLS or a session.
+    # Around everything, so that each line of the log has the request's id.
+    "apps.operations.request_ids.RequestIDMiddleware",
+    "apps.operations.middleware.HeadMiddleware",
+    # Before the rest, so that a probe is answered whatever its Host header and without TLS.
     "apps.operations.middleware.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -161,8 +164,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "health_check_interval": 25,
 }
 
-# Celery: results, kept only for tasks that ask for it with ignore_result=False
-CELERY_RESULT_BACKEND = env.redis_url("CELERY_RESULT_BACKEND", default=REDIS_URL) or None
+# Celery: results, kept only for tasks that ask for it with ignore_result=False (docs/results.md)
+CELERY_RESULT_BACKEND = env.result_backend("CELERY_RESULT_BACKEND", REDIS_URL, INSTALLED_APPS)
 CELERY_REDIS_BACKEND_USE_SSL = (
     REDIS_TLS if CELERY_RESULT_BACKEND and CELERY_RESULT_BACKEND.startswith("rediss://") else None
 )
@@ -286,4 +289,9 @@ CONTENT_SECURITY_POLICY = {
 # Logs
 LOG_LEVEL = env.choice("LOG_LEVEL", LEVELS, default="INFO")
 LOG_FORMAT = env.choice("LOG_FORMAT", FORMATS, default="json")
-LOGGING = logging_config(LOG_LEVEL, LOG_FORMAT)
+SECRET_VALUES = env.secrets()
+LOGGING = logging_config(LOG_LEVEL, LOG_FORMAT, SECRET_VALUES)
+
+# Errors and check-ins of periodic tasks go to Sentry if it is named (docs/sentry.md).
+SENTRY_DSN = env.sentry_dsn("SENTRY_DSN")
+SENTRY_TRACES_SAMPLE_RATE = env.share("SENTRY_TRACES_SAMPLE_RATE", default=0.0)

@@ -16,6 +16,7 @@ from .base import (
     LOG_LEVEL,
     REDIS_URL,
     SECRET_KEY,
+    SECRET_VALUES,
     env,
 )
 
@@ -38,6 +39,6 @@ if not env.text("{{ cookiecutter.__email_required.split()|first }}"):
     EMAIL_DELIVERY_BACKEND = "django.core.mail.backends.console.EmailBackend"
 
 LOG_FORMAT = env.choice("LOG_FORMAT", FORMATS, default="console")
-LOGGING = logging_config(LOG_LEVEL, LOG_FORMAT)
+LOGGING = logging_config(LOG_LEVEL, LOG_FORMAT, SECRET_VALUES)
 
 env.complete()

@@ -5,9 +5,11 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from structlog.contextvars import bind_contextvars
 
 from apps.operations.alerts import send_alert
 from apps.operations.overdue import alert_overdue
+from apps.operations.request_ids import new_request_id
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, name: str, **options: Any) -> None:
         """Send the entry."""
+        bind_contextvars(request_id=new_request_id())
         [entry] = [entry for entry in settings.PERIODIC_TASKS if entry.name == name]
         try:
             entry.enqueue()

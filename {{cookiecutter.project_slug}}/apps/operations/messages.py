@@ -1,0 +1,62 @@
+"""A message as a worker's main process sees it, with the request's id on the lines about it.
+
+The child process that runs the task has the id from the signals in ``request_ids``. These lines are
+written outside of it: that a task was received, that it ran into a limit, that its child died.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from celery import signals
+from celery.worker import request
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from apps.operations.request_ids import NAME
+
+
+class Request(request.Request):
+    """Celery's message, which marks the lines about itself."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Until task_received: Celery logs the arrival in between, and offers no other place.
+        self._bind()
+
+    def revoked(self) -> bool:
+        """Log and return whether the task is not to run, because it is revoked or too late."""
+        with self._lines():
+            return bool(super().revoked())
+
+    def on_accepted(self, *args: Any) -> None:
+        """Note that a child process runs the task."""
+        with self._lines():
+            super().on_accepted(*args)
+
+    def on_timeout(self, *args: Any) -> None:
+        """Log that the task ran into a limit of time."""
+        with self._lines():
+            super().on_timeout(*args)
+
+    def on_failure(self, *args: Any, **options: Any) -> Any:
+        """Log and handle that the task failed, or that its child process died."""
+        with self._lines():
+            return super().on_failure(*args, **options)
+
+    @contextmanager
+    def _lines(self) -> Iterator[None]:
+        self._bind()
+        try:
+            yield
+        finally:
+            clear_contextvars()
+
+    def _bind(self) -> None:
+        headers: Any = self.request_dict
+        bind_contextvars(task=self.name, task_id=self.id, **{NAME: headers.get(NAME)})
+
+
+@signals.task_received.connect
+def end_arrival(**_: Any) -> None:
+    """Mark no further lines: the message has arrived."""
+    clear_contextvars()
