@@ -4,8 +4,7 @@
 Each entry stands in ``{{ files[cookiecutter.hosting] }}`` as well, from which the hosting's cron starts it;
 a test compares the two. A crontab is read in ``TIME_ZONE``.
 {%- else %}
-A crontab is read in ``TIME_ZONE``. Anything rarer than a few minutes should be a crontab: an
-interval counts from the scheduler's start.
+A crontab is read in ``TIME_ZONE``; an interval counts from the last run.
 {%- endif %}
 """
 
