@@ -76,7 +76,7 @@ NEXT_STEPS = """
   uv run manage.py migrate
   uv run manage.py runserver      # http://localhost:8000
 
-Or with PostgreSQL, a broker{{ ' and a worker' if cookiecutter.scheduler == 'platform' else ', a worker and beat' }} in containers: docker compose up
+Or with real services in containers: docker compose up
 """
 
 

@@ -4,7 +4,7 @@
 Each entry stands in ``{{ files[cookiecutter.hosting] }}`` as well, from which the hosting's cron starts it;
 a test compares the two. A crontab is read in ``TIME_ZONE``.
 {%- else %}
-A crontab is read in ``TIME_ZONE``; an interval counts from the last run.
+A crontab is due at times of the clock in ``TIME_ZONE``, an interval counts from the last run.
 {%- endif %}
 """
 

@@ -76,7 +76,7 @@ def send_failure_alert(self: Task[..., Any], task: str, reason: str) -> None:
 
 @shared_task(bind=True, max_retries=MAX_RETRIES, soft_time_limit=SENDING_TIME)
 def send_failure_digest(self: Task[..., Any]) -> None:
-    """Tell of all that failed since the last digest, if anything did; tried again like an e-mail."""
+    """Tell of what failed since the last digest, if anything did; tried again like an e-mail."""
     if not reports.send_digest():
         _try_again(self)
 
