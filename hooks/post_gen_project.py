@@ -10,6 +10,8 @@ HOSTING = "{{ cookiecutter.hosting }}"
 EMAIL_PROVIDER = "{{ cookiecutter.email_provider }}"
 SCHEDULER = "{{ cookiecutter.scheduler }}"
 PROCESS_MANAGER = "{{ cookiecutter.process_manager }}"
+USE_FLOWER = {{ cookiecutter.use_flower }}
+USE_PROMETHEUS = {{ cookiecutter.use_prometheus }}
 CI = "{{ cookiecutter.ci }}"
 LICENSE = "{{ cookiecutter.license }}"
 

@@ -178,9 +178,9 @@ def choices() -> dict[str, list[str]]:
     """Return the questions with a fixed choice of answers, the default first."""
     questions = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
     return {
-        name: value
+        name: value if isinstance(value, list) else ["false", "true"]
         for name, value in questions.items()
-        if isinstance(value, list) and not name.startswith("_")
+        if isinstance(value, list | bool) and not name.startswith("_")
     }
 
 

@@ -147,7 +147,10 @@ def test_both_engines_use_the_same_words_and_choices(name: str) -> None:
         assert (question["help"], question["default"]) == (words["__prompt__"], values[0])
     else:
         assert question["help"] == words
-        assert question["default"] == values.replace("cookiecutter.", "")
+        if isinstance(values, bool):
+            assert (question["type"], question["default"]) == ("bool", values)
+        else:
+            assert question["default"] == values.replace("cookiecutter.", "")
 
 
 @pytest.mark.parametrize(

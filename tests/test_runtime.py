@@ -139,6 +139,45 @@ def test_doctor_speaks_json(site: Site) -> None:
     assert report["healthy"] is True
 
 
+ASK = """
+import json
+from apps.operations.queues import waiting_tasks
+from apps.operations.workers import running_workers
+[worker] = running_workers()
+print(json.dumps({
+    "version": worker.version,
+    "settings": worker.settings,
+    "queues": worker.queues,
+    "clock": worker.clock,
+    "tasks": [(task.name, task.task_id, task.started_at.timestamp()) for task in worker.tasks],
+    "waiting": waiting_tasks(),
+}))
+"""
+
+
+def test_a_worker_tells_what_it_is_and_runs(
+    project: Path, database_url: str, stoppable_redis: Redis
+) -> None:
+    environment = production_environment(
+        database_url, stoppable_redis.url(), CELERY_WORKER_CONCURRENCY="1"
+    )
+    with production(project, environment) as stack:
+        stack.worker()
+        call(stack, "sleep", "busy", 60, task_id="busy")
+        wait_for_effect(database_url, "busy", "started", 20)
+        for _ in range(3):
+            call(stack, "record", "waits", "done")
+        answer = json.loads(stack.manage("shell", "--command", ASK).stdout.splitlines()[-1])
+    [[name, task_id, started]] = answer["tasks"]
+    assert (name, task_id) == ("apps.trial.tasks.sleep", "busy")
+    assert abs(time.time() - started) < 60
+    assert abs(answer["clock"]) < 0.5
+    assert answer["version"] == "0.1.0"
+    assert answer["settings"] == "my_project.settings.production"
+    assert answer["queues"] == ["default", "maintenance", "notifications"]
+    assert answer["waiting"] == {"default": 3, "maintenance": 0, "notifications": 0}
+
+
 def lives(site: Site, process: Process) -> bool:
     """Return what the health check of a process says."""
     check = ["python", "-m", "apps.operations.heartbeat", process.name]

@@ -5,9 +5,11 @@ import logging
 import re
 import ssl
 import sys
+import threading
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from io import StringIO
 from typing import Any, ClassVar
 
@@ -22,7 +24,7 @@ from django.contrib.sessions.models import Session
 from django.core import mail
 from django.core.cache import cache
 from django.core.management import CommandError, call_command
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, connections
 from django.db.models import Model
 from django.test import Client, override_settings
 from django.utils import timezone
@@ -48,6 +50,17 @@ def do_nothing(*_: Any, **__: Any) -> None:
     """Be a service that is there."""
 
 
+class ImmediateThread:
+    """Runs at once and in the test's own thread, which has the test's database."""
+
+    def __init__(self, target: Callable[..., None], args: tuple[Any, ...], **_: Any) -> None:
+        self._run = partial(target, *args)
+
+    def start(self) -> None:
+        """Run."""
+        self._run()
+
+
 def run_doctor(*arguments: str) -> tuple[int, str]:
     """Return the exit code and the output of doctor."""
     output = StringIO()
@@ -60,6 +73,8 @@ def run_doctor(*arguments: str) -> tuple[int, str]:
 
 @pytest.fixture
 def _healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "Thread", ImmediateThread)
+    monkeypatch.setattr(connections, "close_all", do_nothing)
     monkeypatch.setattr(checks, "check_configuration", list)
     monkeypatch.setattr(checks, "ping_broker", do_nothing)
     healthy = tuple(
@@ -108,6 +123,40 @@ def test_doctor_waits_until_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr("time.sleep", recover)
     assert run_doctor("--wait", "60")[0] == 0
+
+
+def test_a_check_that_hangs_holds_up_only_those_that_need_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    end = threading.Event()
+
+    def hang() -> list[str]:
+        end.wait(60)
+        return []
+
+    def fail() -> list[str]:
+        raise ConnectionError("refused\nby the test")
+
+    monkeypatch.setattr(
+        checks,
+        "CHECKS",
+        (
+            checks.Check("slow", hang),
+            checks.Check("after", list, needs=("slow",)),
+            checks.Check("later", list, needs=("after",)),
+            checks.Check("broken", fail),
+            checks.Check("fast", list),
+        ),
+    )
+    slow, after, later, broken, fast = checks.run_checks(patience=0.3)
+    for thread in threading.enumerate():
+        if thread.name in ("check-after", "check-later"):
+            thread.join(10)
+    end.set()
+    assert slow.problems == ["no answer in 0 seconds: what it asks may hang."]
+    assert (after.skipped, later.skipped) == ("slow", "after")
+    assert broken.problems == ["could not be looked at (refused by the test)."]
+    assert fast.passed
 
 
 @pytest.mark.django_db

@@ -2,14 +2,16 @@
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from threading import Event, Thread
 
 from celery import current_app
 from django.conf import settings
 from django.core import checks as django_checks
-from django.db import connection
+from django.db import connection, connections
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Min
 from django.utils import timezone
@@ -22,6 +24,8 @@ from apps.operations.presence import doubled_beats
 {%- endif %}
 from apps.operations.tasks import record_heartbeat
 
+# In seconds: how long all checks together may take.
+PATIENCE = 7.0
 # In seconds: how long a task may take from here through broker and worker to the database.
 ROUND_TRIP_TIMEOUT = 5.0
 # The schedule's heartbeat comes {{ "every five minutes" if cookiecutter.scheduler == "platform" else "once a minute" }}.
@@ -56,6 +60,11 @@ class Result:
     check: str
     problems: list[str] = field(default_factory=list)
     skipped: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the check ran and found nothing."""
+        return not self.problems and self.skipped is None
 
 
 def check_configuration() -> list[str]:
@@ -179,22 +188,57 @@ CHECKS = (
 )
 
 
-def run_checks() -> list[Result]:
+def run_checks(patience: float = PATIENCE) -> list[Result]:
     """Run every check, those that build on a failed one excepted.
+
+    They run side by side, each in a thread of its own, so that all is known after ``patience``,
+    whatever hangs.
+
+    Args:
+        patience: How long all of it may take, in seconds.
 
     Returns:
         The results in the order of ``CHECKS``.
     """
-    results: list[Result] = []
-    failed: set[str] = set()
+    deadline = time.monotonic() + patience
+    results: dict[str, Result] = {}
+    ended = {check.name: Event() for check in CHECKS}
+
+    def run(check: Check) -> None:
+        try:
+            for name in check.needs:
+                ended[name].wait(max(0.0, deadline - time.monotonic()))
+            # What has no result hangs, so that there is none for this check either.
+            with suppress(KeyError):
+                needed = [results[name] for name in check.needs]
+                results[check.name] = _result(check, needed)
+        finally:
+            connections.close_all()
+            ended[check.name].set()
+
     for check in CHECKS:
-        blocked_by = next((name for name in check.needs if name in failed), None)
-        result = (
-            Result(check.name, skipped=blocked_by)
-            if blocked_by
-            else Result(check.name, check.problems())
-        )
-        if result.problems or result.skipped:
-            failed.add(check.name)
-        results.append(result)
-    return results
+        # No pool: at the end of the process, Python would wait for those of its threads that hang.
+        Thread(target=run, args=(check,), name=f"check-{check.name}", daemon=True).start()
+    for event in ended.values():
+        event.wait(max(0.0, deadline - time.monotonic()))
+    known = dict(results)
+    return [known.get(check.name) or _unknown(check, known, patience) for check in CHECKS]
+
+
+def _result(check: Check, needed: Iterable[Result]) -> Result:
+    """Return the result of a check, given the results of those that it needs."""
+    for other in needed:
+        if not other.passed:
+            return Result(check.name, skipped=other.check)
+    try:
+        return Result(check.name, check.problems())
+    except Exception as error:
+        return Result(check.name, [f"could not be looked at ({_one_line(error)})."])
+
+
+def _unknown(check: Check, results: Mapping[str, Result], patience: float) -> Result:
+    """Return the result of a check that has not ended, or not even begun."""
+    waits_for = next((name for name in check.needs if name not in results), None)
+    if waits_for:
+        return Result(check.name, skipped=waits_for)
+    return Result(check.name, [f"no answer in {patience:.0f} seconds: what it asks may hang."])

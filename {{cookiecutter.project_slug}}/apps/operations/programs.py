@@ -22,7 +22,7 @@ from celery.worker import WorkController
 from django.conf import settings
 from django.db import Error, connection
 
-from apps.operations import heartbeat
+from apps.operations import control, heartbeat  # noqa: F401 (workers answer by it)
 from apps.operations.pings import ping_broker, ping_cache, ping_database, ping_results
 from apps.operations.redis_tls import CertificateError
 from apps.operations.watch import Watch
