@@ -486,8 +486,16 @@ def _synchronized(project: Path) -> Path:
 
 
 def _uv(command: str, *, folder: Path) -> None:
-    """Run uv in a folder, with the environment in `.venv` there."""
-    environment = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(folder / ".venv")}
+    """Run uv in a folder, with the environment in `.venv` there.
+
+    Compiled once, because the tests start hundreds of processes that write no bytecode: without
+    it, each of them would compile Django and Celery anew and start less than half as fast.
+    """
+    environment = {
+        **os.environ,
+        "UV_PROJECT_ENVIRONMENT": str(folder / ".venv"),
+        "UV_COMPILE_BYTECODE": "1",
+    }
     environment.pop("VIRTUAL_ENV", None)
     result = subprocess.run(
         [uv.find_uv_bin(), command, "--no-progress", "--python", sys.executable],

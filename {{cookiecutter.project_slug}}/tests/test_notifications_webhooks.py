@@ -451,8 +451,8 @@ def test_connection_made_after_the_deadline_is_shut_down() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, webhooks.Deadline(0.01) as deadline:
         theirs.settimeout(5)
-        while not deadline.expired:
-            time.sleep(0.001)
+        deadline._timer.join(5)
+        assert deadline.expired
 
         deadline.watch("connection.connect_tcp.complete", {"return_value": Stream()})
 
