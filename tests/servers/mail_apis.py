@@ -577,6 +577,8 @@ class Mailgun(SendAPI):
         return json_reply(status, {"message": texts[status]})
 
     def _fields(self, request: Received) -> dict[str, list[str]]:
+        if not request.body:
+            return {}
         content_type = request.headers.get("content-type", "")
         if content_type.partition(";")[0] == "application/x-www-form-urlencoded":
             return parse_qs(request.body.decode(), keep_blank_values=True, strict_parsing=True)

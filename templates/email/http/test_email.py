@@ -308,7 +308,7 @@ def test_refused_login_names_the_variable(
     assert "at 127.0.0.1 " in str(refusal.value)
 
 
-@pytest.mark.parametrize("status", [302, 404, 503])
+@pytest.mark.parametrize("status", [302, 405, 503])
 def test_answer_that_says_nothing_about_the_login_is_an_outage(status: int, api: API) -> None:
     api.script = [(status, {"Location": "/"}, "")]
 

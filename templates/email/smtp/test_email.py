@@ -333,7 +333,7 @@ def test_message_keeps_a_message_id_of_its_own(server: SMTPServer) -> None:
 
 @pytest.fixture
 def _user(settings: Settings, server: SMTPServer) -> None:
-    settings.EMAIL_HOST_USER, settings.EMAIL_HOST_PASSWORD = "ann", "private"
+    settings.EMAIL_HOST_USER, settings.EMAIL_HOST_PASSWORD = "mailer", "private"
 
 
 @pytest.mark.usefixtures("_user")
@@ -351,10 +351,10 @@ def test_login_that_is_right_is_no_problem(server: SMTPServer) -> None:
     ("command", "answer", "expected", "problem"),
     [
         ("CONNECT", "421 closing", TemporaryDeliveryError, r"no mail now \(it answered 421\)"),
-        ("CONNECT", "554 ann?", PermanentDeliveryError, r"answered 554\): is EMAIL_HOST right"),
+        ("CONNECT", "554 mailer?", PermanentDeliveryError, r"answered 554\): is EMAIL_HOST right"),
         ("CONNECT", HANG_UP, TemporaryDeliveryError, r"answer \(it hung up\): .* EMAIL_HOST,"),
         ("AUTH", "454 later", TemporaryDeliveryError, r"no mail now \(it answered 454\)"),
-        ("AUTH", "535 no ann", PermanentDeliveryError, r"answered 535\): are EMAIL_HOST_USER"),
+        ("AUTH", "535 no mailer", PermanentDeliveryError, r"answered 535\): are EMAIL_HOST_USER"),
         ("EHLO", "250 mail", PermanentDeliveryError, r"NotSupportedError\): are EMAIL_USE_TLS"),
     ],
 )
@@ -367,13 +367,13 @@ def test_login_that_fails_names_the_variable(
         check_login()
 
     assert str(error.value).count(f"127.0.0.1:{server.server_address[1]} ") == 1
-    assert "ann" not in str(error.value)
+    assert "mailer" not in str(error.value)
 
 
 def test_password_that_smtp_cannot_carry_is_not_quoted(
     server: SMTPServer, settings: Settings
 ) -> None:
-    settings.EMAIL_HOST_USER, settings.EMAIL_HOST_PASSWORD = "ann", "ключ"
+    settings.EMAIL_HOST_USER, settings.EMAIL_HOST_PASSWORD = "mailer", "ключ"
 
     with pytest.raises(PermanentDeliveryError, match=r"UnicodeEncodeError\)") as error:
         check_login()
