@@ -27,8 +27,8 @@ def check_login() -> None:
     # The server's own words are left out (from None): they may quote the login.
     try:
         connection.open()
-    except smtplib.SMTPServerDisconnected:
-        raise TemporaryDeliveryError(_outage(server, "it hung up")) from None
+    except smtplib.SMTPServerDisconnected as exc:
+        raise TemporaryDeliveryError(_outage(server, str(exc))) from exc
     except smtplib.SMTPResponseException as exc:
         raise _refusal(server, exc) from None
     except (smtplib.SMTPException, UnicodeError) as exc:

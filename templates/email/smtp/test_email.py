@@ -352,7 +352,7 @@ def test_login_that_is_right_is_no_problem(server: SMTPServer) -> None:
     [
         ("CONNECT", "421 closing", TemporaryDeliveryError, r"no mail now \(it answered 421\)"),
         ("CONNECT", "554 mailer?", PermanentDeliveryError, r"answered 554\): is EMAIL_HOST right"),
-        ("CONNECT", HANG_UP, TemporaryDeliveryError, r"answer \(it hung up\): .* EMAIL_HOST,"),
+        ("CONNECT", HANG_UP, TemporaryDeliveryError, r"unexpectedly closed\): .* EMAIL_HOST,"),
         ("AUTH", "454 later", TemporaryDeliveryError, r"no mail now \(it answered 454\)"),
         ("AUTH", "535 no mailer", PermanentDeliveryError, r"answered 535\): are EMAIL_HOST_USER"),
         ("EHLO", "250 mail", PermanentDeliveryError, r"NotSupportedError\): are EMAIL_USE_TLS"),
