@@ -84,6 +84,9 @@ class SMTPMailServer:
             parsed_mail(delivery.message, delivery.recipients) for delivery in self._server.inbox
         ]
 
+    def restrict(self) -> None:
+        """Do nothing: who may log in may do nothing but send."""
+
     def fail(self, *failures: Failure) -> None:
         """Let the next messages fail; then the server takes all again."""
         for failure in failures:

@@ -43,6 +43,8 @@ services:
   web:
     ports: !override
       - 127.0.0.1::8000
+  mailpit:
+    ports: !reset []
 """
 FREE_PORTS = """
 services:
@@ -50,6 +52,28 @@ services:
     ports: !override
       - 127.0.0.1::80
       - 127.0.0.1::443
+"""
+# Takes every login and every message, in the place of the operator's mail server.
+MAIL_SERVER = """
+import socketserver, sys
+
+ANSWERS = {
+    b"EHLO": b"250-mail\\r\\n250 AUTH PLAIN", b"AUTH": b"235 welcome", b"QUIT": b"221 bye"
+}
+
+class Conversation(socketserver.StreamRequestHandler):
+    def handle(self):
+        self.wfile.write(b"220 mail\\r\\n")
+        for line in self.rfile:
+            command = line[:4].strip().upper()
+            if command == b"DATA":
+                self.wfile.write(b"354 go on\\r\\n")
+                while self.rfile.readline() not in (b".\\r\\n", b""):
+                    pass
+            answer = ANSWERS.get(command, b"250 ok")
+            self.wfile.write(answer + b"\\r\\n")
+
+socketserver.ThreadingTCPServer(("", int(sys.argv[1])), Conversation).serve_forever()
 """
 # Where the image caddy:2 is not the public one, which is based on Alpine, it may lack a program.
 WGET = r"""#!/bin/bash
@@ -183,14 +207,34 @@ def server(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (server.parent / "wget").chmod(0o755)
         mount = f"    volumes:\n      - {server.parent}/wget:/usr/local/bin/wget:ro\n"
         free_ports.write_text(FREE_PORTS + mount, encoding="utf-8")
-    (server / ".env").write_text(
-        variables.replace(f"={compose.FILE}\n", f"={compose.FILE}:{free_ports}\n"), encoding="utf-8"
-    )
+    mail = server.parent / "mail.yml"
+    mail.write_text(mail_service("mail", project.name, 2525), encoding="utf-8")
+    with (server / "app.env").open("a", encoding="utf-8") as application:
+        application.write("EMAIL_HOST=mail\nEMAIL_PORT=2525\nEMAIL_USE_TLS=false\n")
+    files = f"={compose.FILE}:{free_ports}:{mail}\n"
+    (server / ".env").write_text(variables.replace(f"={compose.FILE}\n", files), encoding="utf-8")
     (server / ".git").mkdir()
     (server / ".git" / "HEAD").write_text("ref: refs/heads/main\n", encoding="utf-8")
     (server / "apps" / "__pycache__").mkdir(exist_ok=True)
     (server / "apps" / "__pycache__" / "stale.pyc").touch()
     return server
+
+
+def mail_service(name: str, image: str, port: int) -> str:
+    """Return a Compose file with a mail server that is no image of its own.
+
+    Args:
+        name: of the service.
+        image: one that has Python.
+        port: where it listens.
+    """
+    service = {
+        "image": image,
+        "pull_policy": "never",
+        "command": ["python", "-c", MAIL_SERVER, str(port)],
+        "init": True,
+    }
+    return json.dumps({"services": {name: service}})
 
 
 @pytest.fixture(scope="module")
@@ -659,12 +703,14 @@ def test_the_development_file_runs_the_code_of_the_folder(
     folder = Path(shutil.copytree(project, tmp_path / "development"))
     override = tmp_path / "free_port.yml"
     override.write_text(FREE_PORT, encoding="utf-8")
-    files = ("compose.yml", str(override))
+    # In the place of Mailpit, whose image is not asked for.
+    mail = tmp_path / "mail.yml"
+    mail.write_text(mail_service("mailpit", f"{project.name}:development", 1025), encoding="utf-8")
+    files = ("compose.yml", str(override), str(mail))
     with deployment(folder, f"{project.name}-development", *files) as development:
         assert development.compose("config", "--quiet").returncode == 0
         images.tags.add(f"{project.name}:development")
-        # Mailpit's image is not asked for: nothing here sends an e-mail.
-        up = development.up("--build", *APPLICATION)
+        up = development.up("--build", "mailpit", *APPLICATION)
         assert up.returncode == 0, "\n".join([up.stderr, *development.log()])
         url = "http://" + development.address("web", 8000)
         wait_until(lambda: answers(f"{url}/ready/"), 30, "/ready/")

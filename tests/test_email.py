@@ -15,7 +15,15 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.conftest import Bake
-from tests.mail_providers import DOMAIN, PROVIDERS, Event, MailServer, Provider
+from tests.mail_providers import (
+    API_KEY,
+    DOMAIN,
+    PROVIDERS,
+    Event,
+    MailServer,
+    Provider,
+)
+from tests.mail_providers import SECRET_KEY as PROVIDER_SECRET_KEY
 from tests.processes import Process, Response, Stack, http_request, wait_until
 from tests.production import (
     HOST,
@@ -74,6 +82,36 @@ users.create_user("ann", "ann@example.org", "a password")
 client = Client()
 client.force_login(users.create_superuser("root", password="a password"))
 print(client.cookies["sessionid"].value)
+"""
+# Says what is wrong with a login, and in how many seconds: with the key of the environment, with
+# another one, and where no server is.
+LOGINS = """
+import json, os, time
+from django.conf import settings
+from apps.notifications.login import check_login
+
+def change(old, new):
+    anymail = json.dumps(getattr(settings, "ANYMAIL", {{}}))
+    settings.ANYMAIL = json.loads(anymail.replace(old, new))
+    settings.EMAIL_HOST_PASSWORD = settings.EMAIL_HOST_PASSWORD.replace(old, new)
+    settings.EMAIL_PORT = int(str(settings.EMAIL_PORT).replace(old, new))
+    for name, value in list(os.environ.items()):
+        os.environ[name] = value.replace(old, new)
+
+def ask():
+    problem, started = "", time.monotonic()
+    try:
+        check_login()
+    except Exception as error:
+        problem = str(error)
+    print(json.dumps([problem, time.monotonic() - started]))
+
+ask()
+for secret in {secrets}:
+    change(secret, "another")
+ask()
+change("{port}", "1")
+ask()
 """
 
 
@@ -351,6 +389,9 @@ def test_no_key_password_or_token_is_seen_anywhere(site: Site) -> None:
         pages.append(site.post(site.provider.webhook, b"no JSON"))
         pages.append(site.report(site.provider.forge(site.provider.event("bounce", "a@b.example"))))
     doctor = [site.stack.manage("doctor", *arguments) for arguments in ([], ["--json"])]
+    assert "ok       e-mail" in doctor[0].stdout
+    report = json.loads(doctor[1].stdout.splitlines()[-1])  # below the log's lines
+    assert {"check": "e-mail", "problems": [], "skipped": None} in report["results"]
     places = {
         "page": "".join(page.text for page in [*pages, *errors.values()]),
         "doctor": "".join(result.stdout + result.stderr for result in doctor),
@@ -362,6 +403,41 @@ def test_no_key_password_or_token_is_seen_anywhere(site: Site) -> None:
         assert text, place
         for secret in (*site.provider.secrets, SECRET_KEY):
             assert secret not in text, f"{place} shows {secret}"
+
+
+def test_a_login_that_is_refused_is_told_from_a_key_that_may_only_send(site: Site) -> None:
+    sent = len(site.server.inbox)
+    site.server.restrict()
+    code = LOGINS.format(secrets=site.provider.secrets, port=site.server.port)
+    result = site.stack.manage("shell", "--verbosity", "0", "--command", code)
+    assert result.returncode == 0, result.stderr
+    answers = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("[")]
+    (nothing, _), (refused, _), (away, _) = answers
+    assert nothing == "", "the key may send"
+    for variable, value in site.provider.variables.items():
+        assert variable in refused or value not in (API_KEY, PROVIDER_SECRET_KEY), refused
+    assert " refuses the login (" in refused
+    assert " does not answer (" in away
+    assert max(seconds for _, seconds in answers) < 10
+    for problem in (refused, away):
+        assert "\n" not in problem
+        assert not any(secret in problem for secret in site.provider.secrets)
+    assert len(site.server.inbox) == sent
+
+
+def test_doctor_names_a_refused_login_and_a_server_that_is_away(site: Site) -> None:
+    if site.provider is not PROVIDERS["smtp"]:
+        pytest.skip("doctor is the same for all of them")
+    for variable, value, problem in (
+        ("EMAIL_HOST_PASSWORD", "another", "refuses the login"),
+        ("EMAIL_PORT", "1", "does not answer"),
+    ):
+        doctor = site.stack.manage("doctor", timeout=60, **{variable: value})
+        assert doctor.returncode == 1
+        [line] = [line for line in doctor.stdout.splitlines() if "PROBLEM" in line]
+        assert line.startswith("PROBLEM  e-mail: localhost:")
+        assert problem in line
+        assert variable in line
 
 
 @pytest.mark.xdist_group("email killed")

@@ -50,7 +50,13 @@ Hello
 
 @dataclass(frozen=True)
 class Example:
-    """A request as the provider's page shows it, with the fields that it cannot do without."""
+    """A request as the provider's page shows it, with the fields that it cannot do without.
+
+    Attributes:
+        question: path of what may be asked with the same key.
+        sending_key: status of the answer to a key that may do nothing but send.
+        no_key: status of the answer to a key that there is not.
+    """
 
     server: Callable[[], MailAPIServer]
     path: str
@@ -58,6 +64,9 @@ class Example:
     body: dict[str, Any]
     required: tuple[str, ...]
     status: int
+    question: str
+    sending_key: int
+    no_key: int = 401
     refused: int = 400
     unauthorized: int = 401
     form: bool = False
@@ -76,6 +85,8 @@ EXAMPLES = {
         },
         ("personalizations", "from", "subject", "content"),
         202,
+        "/v3/scopes",
+        200,
     ),
     "mailgun": Example(
         lambda: MailAPIServer(Mailgun(KEY, "mg.example.com")),
@@ -92,6 +103,8 @@ EXAMPLES = {
         },
         ("from", "to", "subject", "text"),
         200,
+        "/v4/domains/mg.example.com",
+        401,
         form=True,
     ),
     "postmark": Example(
@@ -105,6 +118,8 @@ EXAMPLES = {
             "TextBody": "Hello",
         },
         ("From", "To", "TextBody"),
+        200,
+        "/server",
         200,
         refused=422,
     ),
@@ -120,6 +135,9 @@ EXAMPLES = {
         },
         ("from", "to", "subject", "text"),
         200,
+        "/domains",
+        401,
+        no_key=400,
         refused=422,
     ),
     "brevo": Example(
@@ -134,6 +152,8 @@ EXAMPLES = {
         },
         ("sender", "to", "subject", "textContent"),
         201,
+        "/v3/account",
+        403,
     ),
     "mailjet": Example(
         lambda: MailAPIServer(Mailjet(KEY, SECRET)),
@@ -145,6 +165,8 @@ EXAMPLES = {
         },
         ("Globals", "Messages"),
         200,
+        "/v3/REST/sender?Limit=1",
+        403,
     ),
     "ses": Example(
         lambda: SESServer(KEY, SECRET, REGION, "example.com"),
@@ -156,6 +178,9 @@ EXAMPLES = {
         },
         ("Content",),
         200,
+        "/v2/email/account",
+        403,
+        no_key=403,
         unauthorized=403,
     ),
 }
@@ -175,12 +200,31 @@ def post(example: Example, server: MailAPIServer, *, timeout: float = 5.0) -> Re
     """Send an example to its provider, signed for Amazon if it carries no key."""
     text = urlencode(example.body) if example.form else json.dumps(example.body)
     url = server.url(example.path)
-    headers = example.headers
-    if headers == JSON:
-        request = AWSRequest("POST", url, headers=headers, data=text.encode())
-        SigV4Auth(Credentials(KEY, SECRET), "ses", REGION).add_auth(request)
-        headers = dict(request.headers.items())
+    headers = signed("POST", url, example, text.encode())
     return http_request("POST", url, headers=headers, body=text.encode(), timeout=timeout)
+
+
+def ask(example: Example, server: MailAPIServer) -> Response:
+    """Ask a provider what may be asked with the example's key."""
+    url = server.url(example.question)
+    return http_request("GET", url, headers=signed("GET", url, example, b""))
+
+
+def signed(method: str, url: str, example: Example, body: bytes) -> dict[str, str]:
+    """Return the headers of a request, with a signature for Amazon if the example has no key."""
+    if example.headers != JSON:
+        return example.headers
+    request = AWSRequest(method, url, headers=JSON, data=body)
+    SigV4Auth(Credentials(KEY, SECRET), "ses", REGION).add_auth(request)
+    return dict(request.headers.items())
+
+
+def with_another_key(example: Example) -> Example:
+    """Return the example with a key that the provider does not know."""
+    name = (
+        example.headers.keys() - {"Content-Type", "Accept", "User-Agent"} or {"Authorization"}
+    ).pop()
+    return replace(example, headers={**example.headers, name: basic_auth("api", "another")})
 
 
 def without(example: Example, name: str) -> Example:
@@ -217,13 +261,31 @@ def test_each_required_field_is_demanded(api: tuple[Example, MailAPIServer]) -> 
 
 def test_another_key_path_or_method_is_refused(api: tuple[Example, MailAPIServer]) -> None:
     example, server = api
-    name = (
-        example.headers.keys() - {"Content-Type", "Accept", "User-Agent"} or {"Authorization"}
-    ).pop()
-    headers = {**example.headers, name: basic_auth("api", "another")}
-    assert post(replace(example, headers=headers), server).status == example.unauthorized
+    assert post(with_another_key(example), server).status == example.unauthorized
     assert post(replace(example, path="/other"), server).status == 404
     assert http_request("GET", server.url(example.path)).status == 405
+
+
+def test_a_question_is_answered_as_the_key_may_ask_it(api: tuple[Example, MailAPIServer]) -> None:
+    example, server = api
+    count = len(server.inbox)
+    assert ask(example, server).status == 200
+    assert ask(with_another_key(example), server).status == example.no_key
+    assert http_request("POST", server.url(example.question)).status == 405
+    server.restrict()
+    assert ask(example, server).status == example.sending_key
+    assert ask(with_another_key(example), server).status == example.no_key
+    assert len(server.inbox) == count
+    assert post(example, server).status == example.status, "the key may still send"
+
+
+def test_mailgun_knows_a_key_by_what_it_says_to_no_message() -> None:
+    example = EXAMPLES["mailgun"]
+    example = replace(example, headers={"Authorization": example.headers["Authorization"]}, body={})
+    with example.server() as server:
+        response = post(example, server)
+        assert (response.status, "from parameter is missing" in response.text) == (400, True)
+        assert post(with_another_key(example), server).status == 401
 
 
 @pytest.mark.parametrize(

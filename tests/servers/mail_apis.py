@@ -1,7 +1,8 @@
 """The send APIs of e-mail providers, on a local server that takes no more than they document.
 
 An unknown field, a missing one or one of the wrong type is refused with the provider's own error
-body, so that a project which is accepted here speaks the documented form. Sources:
+body, so that a project which is accepted here speaks the documented form. Besides, each answers
+the one question that shows whether a key is right. Sources:
 
 - SendGrid: https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send
 - Mailgun: https://documentation.mailgun.com/docs/mailgun/api-reference/send/mailgun/messages
@@ -9,6 +10,17 @@ body, so that a project which is accepted here speaks the documented form. Sourc
 - Resend: https://resend.com/docs/api-reference/emails/send-email
 - Brevo: https://developers.brevo.com/reference/sendtransacemail
 - Mailjet: https://dev.mailjet.com/email/reference/send-emails/ and its guide "Send API v3.1"
+
+and for the questions:
+
+- SendGrid: https://www.twilio.com/docs/sendgrid/api-reference/api-key-permissions
+- Mailgun: https://documentation.mailgun.com/docs/mailgun/api-reference/openapi-final/tag/Domains,
+  which a "domain sending key" may not ask (its user manual, "API Management and Security")
+- Postmark: https://postmarkapp.com/developer/api/server-api
+- Resend: https://resend.com/docs/api-reference/errors
+- Brevo: https://developers.brevo.com/reference/get-account; its help gives the words for a
+  restricted key, but no status
+- Mailjet: https://dev.mailjet.com/docs/email-api/email_api_overview/status_codes
 """
 
 from __future__ import annotations
@@ -109,9 +121,13 @@ class SendAPI(ABC):
 
     Attributes:
         path: where messages are posted.
+        question: what may be asked with a key, apart from the query.
+        restricted: whether the key may do nothing but send.
     """
 
     path: str
+    question: str
+    restricted = False
 
     @abstractmethod
     def authorized(self, request: Received) -> bool:
@@ -137,8 +153,30 @@ class SendAPI(ABC):
     def error(self, status: int) -> Reply:
         """Return the answer with status 401, 404, 405, 415, 429 or 500."""
 
+    @abstractmethod
+    def account(self) -> Reply:
+        """Return the answer to the question, for a key that may ask it."""
+
+    def may_not_ask(self) -> Reply:
+        """Return the answer to the question, for a key that may do nothing but send."""
+        return self.account()
+
+    def unknown_key(self) -> Reply:
+        """Return the answer to the question, for a key that there is not."""
+        return self.error(401)
+
+    def answer(self, request: Received) -> Reply:
+        """Return the answer to the question."""
+        if request.method != "GET":
+            return self.error(405)
+        if not self.authorized(request):
+            return self.unknown_key()
+        return self.may_not_ask() if self.restricted else self.account()
+
     def take(self, request: Received) -> tuple[Reply, Mail | None]:
         """Return the answer to a request, and the message in it if it is delivered."""
+        if request.path.partition("?")[0] == self.question:
+            return self.answer(request), None
         if request.path != self.path:
             return self.error(404), None
         if request.method != "POST":
@@ -204,6 +242,10 @@ class MailAPIServer(HTTPServer):
     def attempts(self) -> int:
         """How many requests came, whatever became of them."""
         return len(self.requests)
+
+    def restrict(self) -> None:
+        """Let the key do nothing but send from now on."""
+        self._api.restricted = True
 
     def fail(self, *failures: Failure) -> None:
         """Let the next requests fail; then the provider works again."""
@@ -347,6 +389,7 @@ class SendGrid(SendAPI):
     """SendGrid, Web API v3."""
 
     path = "/v3/mail/send"
+    question = "/v3/scopes"
 
     def __init__(self, key: str) -> None:
         """Take messages of those who have the API key."""
@@ -438,6 +481,12 @@ class SendGrid(SendAPI):
     def refusal(self, error: RefusalError) -> Reply:
         return self._error(400, str(error), error.field)
 
+    def account(self) -> Reply:
+        return json_reply(200, {"scopes": ["alerts.read", "mail.batch.read", "mail.send"]})
+
+    def may_not_ask(self) -> Reply:
+        return json_reply(200, {"scopes": ["mail.send", "sender_verification_eligible"]})
+
     def error(self, status: int) -> Reply:
         texts = {
             401: "The provided authorization grant is invalid, expired, or revoked",
@@ -464,6 +513,7 @@ class Mailgun(SendAPI):
         self._key = key
         self._domain = domain
         self.path = f"/v3/{domain}/messages"
+        self.question = f"/v4/domains/{domain}"
 
     def authorized(self, request: Received) -> bool:
         return same(request.headers.get("authorization", ""), basic_auth("api", self._key))
@@ -507,6 +557,14 @@ class Mailgun(SendAPI):
     def refusal(self, error: RefusalError) -> Reply:
         return json_reply(400, {"message": f"{error}. please check documentation"})
 
+    def account(self) -> Reply:
+        domain = {"name": self._domain, "state": "active", "type": "custom"}
+        body = {"domain": domain, "receiving_dns_records": [], "sending_dns_records": []}
+        return json_reply(200, body)
+
+    def may_not_ask(self) -> Reply:
+        return self.error(401)
+
     def error(self, status: int) -> Reply:
         if status == 401:
             return Reply(401, {"Content-Type": "text/plain"}, b"Forbidden")
@@ -519,6 +577,8 @@ class Mailgun(SendAPI):
         return json_reply(status, {"message": texts[status]})
 
     def _fields(self, request: Received) -> dict[str, list[str]]:
+        if not request.body:
+            return {}
         content_type = request.headers.get("content-type", "")
         if content_type.partition(";")[0] == "application/x-www-form-urlencoded":
             return parse_qs(request.body.decode(), keep_blank_values=True, strict_parsing=True)
@@ -540,6 +600,7 @@ class Postmark(SendAPI):
     """Postmark's API for single messages."""
 
     path = "/email"
+    question = "/server"
     sender_field = "From"
 
     def __init__(self, token: str) -> None:
@@ -612,6 +673,10 @@ class Postmark(SendAPI):
         code = 402 if error.field in ("body", "Content-Type") else 300
         return json_reply(422, {"ErrorCode": code, "Message": f"Invalid '{error.field}': {error}"})
 
+    def account(self) -> Reply:
+        body = {"ID": 1, "Name": "Production", "ApiTokens": [self._token], "DeliveryType": "Live"}
+        return json_reply(200, body)
+
     def error(self, status: int) -> Reply:
         code, text = {
             401: (10, "No Account or Server API tokens were supplied in the HTTP headers."),
@@ -627,6 +692,7 @@ class Resend(SendAPI):
     """Resend's API for single messages."""
 
     path = "/emails"
+    question = "/domains"
 
     def __init__(self, key: str) -> None:
         """Take messages of those who have the API key."""
@@ -700,6 +766,16 @@ class Resend(SendAPI):
         name = "missing_required_field" if error.missing else "validation_error"
         return self._error(422, name, str(error))
 
+    def account(self) -> Reply:
+        return json_reply(200, {"object": "list", "has_more": False, "data": []})
+
+    def may_not_ask(self) -> Reply:
+        text = "This API key is restricted to only send emails"
+        return self._error(401, "restricted_api_key", text)
+
+    def unknown_key(self) -> Reply:
+        return self._error(400, "validation_error", "API key is invalid")
+
     def error(self, status: int) -> Reply:
         names = {
             401: "missing_api_key",
@@ -718,6 +794,7 @@ class Brevo(SendAPI):
     """Brevo, API v3."""
 
     path = "/v3/smtp/email"
+    question = "/v3/account"
     sender_field = "sender"
 
     def __init__(self, key: str) -> None:
@@ -772,6 +849,17 @@ class Brevo(SendAPI):
         code = "missing_parameter" if error.missing else "invalid_parameter"
         return json_reply(400, {"code": code, "message": str(error)})
 
+    def account(self) -> Reply:
+        body = {"email": "ann@example.com", "companyName": "Example", "plan": [], "relay": {}}
+        return json_reply(200, body)
+
+    def may_not_ask(self) -> Reply:
+        text = (
+            'Access denied for resource "account". The API key does not include the required'
+            " permission. Update the key permissions or send the request with a different key."
+        )
+        return json_reply(403, {"code": "permission_denied", "message": text})
+
     def error(self, status: int) -> Reply:
         code, message = {
             401: ("unauthorized", "Key not found"),
@@ -791,6 +879,7 @@ class Mailjet(SendAPI):
     """Mailjet, Send API v3.1."""
 
     path = "/v3.1/send"
+    question = "/v3/REST/sender"
     sender_field = "From"
 
     def __init__(self, key: str, secret: str) -> None:
@@ -892,6 +981,13 @@ class Mailjet(SendAPI):
             "ErrorRelatedTo": [error.field],
         }
         return json_reply(400, {"Messages": [{"Status": "error", "Errors": [details]}]})
+
+    def account(self) -> Reply:
+        sender = {"ID": 1, "Email": "*@example.com", "Status": "Active"}
+        return json_reply(200, {"Count": 1, "Data": [sender], "Total": 1})
+
+    def may_not_ask(self) -> Reply:
+        return self._error(403, "mj-0403", "You are not authorized to access this resource.")
 
     def error(self, status: int) -> Reply:
         code, message = {

@@ -2,6 +2,7 @@
 
 Moto verifies neither signatures nor the fields of a request, and does not fail on demand.
 https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendEmail.html
+https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_GetAccount.html
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tests.servers.mail_apis import (
     bare,
     check,
     json_body,
+    json_reply,
     parsed_mail,
     same,
 )
@@ -43,6 +45,7 @@ class SES(SendAPI):
     """What Amazon documents of SendEmail, with a signature of version 4 and a raw message."""
 
     path = "/v2/email/outbound-emails"
+    question = "/v2/email/account"
     sender_field = "FromEmailAddress"
 
     def __init__(self, key: str, secret: str, region: str, moto_url: str) -> None:
@@ -143,6 +146,20 @@ class SES(SendAPI):
         return self._error(
             400, "MessageRejected" if rejected else "BadRequestException", str(error)
         )
+
+    def account(self) -> Reply:
+        body = {
+            "DedicatedIpAutoWarmupEnabled": False,
+            "EnforcementStatus": "HEALTHY",
+            "ProductionAccessEnabled": True,
+            "SendQuota": {"Max24HourSend": 50000, "MaxSendRate": 14, "SentLast24Hours": 0},
+            "SendingEnabled": True,
+        }
+        return json_reply(200, body)
+
+    def may_not_ask(self) -> Reply:
+        text = "User is not authorized to perform: ses:GetAccount"
+        return self._error(403, "AccessDeniedException", text)
 
     def error(self, status: int) -> Reply:
         name, message = {

@@ -13,6 +13,19 @@ CREDENTIALS = {"BREVO_API_KEY": "key"}
 AUTHORIZATION = ("api-key", "key")
 ACCEPTED = (HTTPStatus.CREATED, json.dumps({"messageId": "<1@smtp-relay.mailin.fr>"}))
 
+# What may be answered when the login is checked, one answer to each request.
+LOGIN_PATHS = ["/account"]
+MAY_NOT_ASK = json.dumps({"message": 'Access denied for resource "account".'})
+LOGIN_ACCEPTED = [
+    [(HTTPStatus.OK, "{}")],
+    [(HTTPStatus.FORBIDDEN, MAY_NOT_ASK)],
+    [(HTTPStatus.UNAUTHORIZED, MAY_NOT_ASK)],
+    [(HTTPStatus.TOO_MANY_REQUESTS, "{}")],
+]
+LOGIN_REFUSED = [
+    ([(HTTPStatus.UNAUTHORIZED, "{}")], r"refuses the login \(401\): is BREVO_API_KEY right"),
+]
+
 NOW = time.time()
 VERIFICATION = {"WEBHOOK_SECRET": "brevo:secret"}
 WEBHOOK = "/anymail/brevo/tracking/"

@@ -14,6 +14,7 @@ from pytest_django import Settings
 from apps.notifications import transport
 from apps.notifications.emails import compose
 from apps.notifications.errors import PermanentDeliveryError, TemporaryDeliveryError
+from apps.notifications.login import check_login
 from apps.notifications.tasks import send_email
 
 from . import provider
@@ -36,7 +37,7 @@ class APIConversation(BaseHTTPRequestHandler):
     server: API
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.requests.append((self.path, headers, body))
         status, more, answer = self.server.script.pop(0) if self.server.script else ACCEPTED
@@ -48,6 +49,8 @@ class APIConversation(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer.encode())
+
+    do_GET = do_POST  # noqa: N815 (the library's name)
 
     def log_message(self, *args: Any) -> None:
         """Keep the output of the tests clean."""
@@ -279,3 +282,63 @@ def test_key_that_another_message_had_is_final(api: API, delays: list[float]) ->
     assert len(api.requests) == 1
     assert not delays
 {%- endif %}
+
+
+@pytest.mark.parametrize("answers", provider.LOGIN_ACCEPTED)
+def test_login_that_may_be_right_is_no_problem(answers: list[tuple[int, str]], api: API) -> None:
+    api.script = [(status, {}, body) for status, body in answers]
+
+    check_login()
+
+    assert [path for path, _, _ in api.requests] == provider.LOGIN_PATHS[: len(answers)]
+    name, value = provider.AUTHORIZATION
+    assert all(headers[name] == value for _, headers, _ in api.requests)
+    assert not any(body for _, _, body in api.requests)
+
+
+@pytest.mark.parametrize(("answers", "problem"), provider.LOGIN_REFUSED)
+def test_refused_login_names_the_variable(
+    answers: list[tuple[int, str]], problem: str, api: API
+) -> None:
+    api.script = [(status, {}, body) for status, body in answers]
+
+    with pytest.raises(PermanentDeliveryError, match=problem) as refusal:
+        check_login()
+
+    assert "at 127.0.0.1 " in str(refusal.value)
+
+
+@pytest.mark.parametrize("status", [302, 405, 503])
+def test_answer_that_says_nothing_about_the_login_is_an_outage(status: int, api: API) -> None:
+    api.script = [(status, {"Location": "/"}, "")]
+
+    with pytest.raises(TemporaryDeliveryError, match=rf"answered {status}: .*_API_URL wrong"):
+        check_login()
+
+    assert len(api.requests) == 1
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "api.example.com/"])
+def test_login_cannot_be_checked_without_the_provider(url: str, settings: Settings) -> None:
+    settings.EMAIL_DELIVERY_BACKEND = "anymail.backends.{{ cookiecutter.email_provider }}.EmailBackend"
+    settings.ANYMAIL = {**settings.ANYMAIL, "{{ cookiecutter.email_provider|upper }}_API_URL": url}
+
+    with pytest.raises(TemporaryDeliveryError, match=r"does not answer \(\w+\): .*_API_URL wrong"):
+        check_login()
+
+
+def test_key_that_no_header_can_hold_is_not_quoted(api: API, settings: Settings) -> None:
+    settings.ANYMAIL = {**settings.ANYMAIL, **dict.fromkeys(provider.CREDENTIALS, "ключ")}
+
+    with pytest.raises(TemporaryDeliveryError, match="does not answer") as error:
+        check_login()
+
+    assert "ключ" not in str(error.value)
+
+
+def test_no_login_where_mail_goes_elsewhere(api: API, settings: Settings) -> None:
+    settings.EMAIL_DELIVERY_BACKEND = "django.core.mail.backends.console.EmailBackend"
+
+    check_login()
+
+    assert not api.requests

@@ -21,6 +21,25 @@ ACCEPTED = (
     json.dumps({"id": "<1@mail.example.com>", "message": "Queued. Thank you."}),
 )
 
+# What may be answered when the login is checked, one answer to each request.
+LOGIN_PATHS = [PATH, "/v4/domains/mail.example.com"]
+NO_MESSAGE = (HTTPStatus.BAD_REQUEST, json.dumps({"message": "from parameter is missing"}))
+LOGIN_ACCEPTED = [
+    [NO_MESSAGE, (HTTPStatus.OK, json.dumps({"domain": {"state": "active"}}))],
+    [NO_MESSAGE, (HTTPStatus.OK, "{}")],
+    # A sending key.
+    [NO_MESSAGE, (HTTPStatus.UNAUTHORIZED, "Forbidden")],
+    [(HTTPStatus.TOO_MANY_REQUESTS, "{}"), (HTTPStatus.TOO_MANY_REQUESTS, "{}")],
+]
+LOGIN_REFUSED = [
+    ([(HTTPStatus.UNAUTHORIZED, "Forbidden")], r"refuses the login \(401\): is MAILGUN_API_KEY"),
+    ([(HTTPStatus.NOT_FOUND, "{}")], "has no domain mail.example.com: is MAILGUN_SENDER_DOMAIN"),
+    (
+        [NO_MESSAGE, (HTTPStatus.OK, json.dumps({"domain": {"state": "unverified"}}))],
+        "does not send for mail.example.com, which is unverified",
+    ),
+]
+
 NOW = time.time()
 VERIFICATION = {"MAILGUN_WEBHOOK_SIGNING_KEY": "signing-key"}
 WEBHOOK = "/anymail/mailgun/tracking/"

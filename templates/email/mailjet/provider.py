@@ -18,6 +18,17 @@ ACCEPTED = (
     ),
 )
 
+# What may be answered when the login is checked, one answer to each request.
+LOGIN_PATHS = ["/v3/REST/sender?Limit=1"]
+LOGIN_ACCEPTED = [
+    [(HTTPStatus.OK, "{}")],
+    [(HTTPStatus.FORBIDDEN, "{}")],
+    [(HTTPStatus.TOO_MANY_REQUESTS, "{}")],
+]
+LOGIN_REFUSED = [
+    ([(HTTPStatus.UNAUTHORIZED, "")], "are MAILJET_API_KEY and MAILJET_SECRET_KEY right"),
+]
+
 NOW = time.time()
 VERIFICATION = {"WEBHOOK_SECRET": "mailjet:secret"}
 WEBHOOK = "/anymail/mailjet/tracking/"

@@ -16,6 +16,13 @@ ACCEPTED = (
     json.dumps({"To": "ann@example.org", "ErrorCode": 0, "Message": "OK", "MessageID": "1"}),
 )
 
+# What may be answered when the login is checked, one answer to each request.
+LOGIN_PATHS = ["/server"]
+LOGIN_ACCEPTED = [[(HTTPStatus.OK, "{}")], [(HTTPStatus.TOO_MANY_REQUESTS, "{}")]]
+LOGIN_REFUSED = [
+    ([(HTTPStatus.UNAUTHORIZED, '{"ErrorCode": 10}')], r"\(401\): is POSTMARK_SERVER_TOKEN right"),
+]
+
 NOW = datetime.now(UTC).isoformat()
 VERIFICATION = {"WEBHOOK_SECRET": "postmark:secret"}
 WEBHOOK = "/anymail/postmark/tracking/"

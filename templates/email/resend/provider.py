@@ -14,6 +14,19 @@ CREDENTIALS = {"RESEND_API_KEY": "key"}
 AUTHORIZATION = ("authorization", "Bearer key")
 ACCEPTED = (HTTPStatus.OK, json.dumps({"id": "1"}))
 
+# What may be answered when the login is checked, one answer to each request.
+LOGIN_PATHS = ["/domains"]
+MAY_ONLY_SEND = json.dumps({"statusCode": 401, "name": "restricted_api_key"})
+LOGIN_ACCEPTED = [
+    [(HTTPStatus.OK, json.dumps({"object": "list", "data": []}))],
+    [(HTTPStatus.UNAUTHORIZED, MAY_ONLY_SEND)],
+    [(HTTPStatus.TOO_MANY_REQUESTS, "{}")],
+]
+LOGIN_REFUSED = [
+    ([(status, "{}")], rf"refuses the login \({status}\): is RESEND_API_KEY right")
+    for status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+]
+
 NOW = time.time()
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"

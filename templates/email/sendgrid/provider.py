@@ -15,6 +15,18 @@ CREDENTIALS = {"SENDGRID_API_KEY": "key"}
 AUTHORIZATION = ("authorization", "Bearer key")
 ACCEPTED = (HTTPStatus.ACCEPTED, "")
 
+# What may be answered when the login is checked, one answer to each request.
+LOGIN_PATHS = ["/scopes"]
+LOGIN_ACCEPTED = [
+    [(HTTPStatus.OK, json.dumps({"scopes": ["mail.send", "sender_verification_eligible"]}))],
+    [(HTTPStatus.FORBIDDEN, json.dumps({"errors": [{"message": "access forbidden"}]}))],
+    [(HTTPStatus.TOO_MANY_REQUESTS, "{}")],
+]
+LOGIN_REFUSED = [
+    ([(HTTPStatus.UNAUTHORIZED, "{}")], r"refuses the login \(401\): is SENDGRID_API_KEY right"),
+    ([(HTTPStatus.OK, json.dumps({"scopes": ["stats.read"]}))], "not let SENDGRID_API_KEY send"),
+]
+
 NOW = time.time()
 KEY = ec.generate_private_key(ec.SECP256R1())
 OTHER_KEY = ec.generate_private_key(ec.SECP256R1())

@@ -16,6 +16,7 @@ from pytest_django import Settings
 from apps.notifications import transport
 from apps.notifications.emails import compose
 from apps.notifications.errors import PermanentDeliveryError, TemporaryDeliveryError
+from apps.notifications.login import check_login
 from apps.notifications.tasks import send_email
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("eager_retries")]
@@ -44,7 +45,7 @@ class APIConversation(BaseHTTPRequestHandler):
     server: API
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0"))) or b"{}"
         self.server.requests.append((self.path, self.headers["Authorization"], json.loads(body)))
         status, headers, answer = self.server.script.pop(0) if self.server.script else ACCEPTED
         if status == HANG_UP:
@@ -55,6 +56,8 @@ class APIConversation(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer.encode())
+
+    do_GET = do_POST  # noqa: N815 (the library's name)
 
     def log_message(self, *args: Any) -> None:
         """Keep the output of the tests clean."""
@@ -213,3 +216,75 @@ def test_address_that_is_none_is_final_and_not_quoted(api: API) -> None:
 
     assert not api.requests
     assert "ann@" not in str(refusal.value)
+
+
+def test_login_that_is_right_is_no_problem(api: API) -> None:
+    api.script = [(200, {}, '{"SendingEnabled": true}')]
+
+    check_login()
+
+    [(path, authorization, _)] = api.requests
+    assert path == "/v2/email/account"
+    assert authorization.startswith("AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/")
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(403, "AccessDeniedException"), (429, "TooManyRequestsException")]
+)
+def test_key_that_may_not_ask_may_be_right(status: int, code: str, api: API) -> None:
+    api.refuse(status, code)
+
+    check_login()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected", "problem"),
+    [
+        (403, "UnrecognizedClientException", PermanentDeliveryError, "are AWS_ACCESS_KEY_ID"),
+        (403, "InvalidSignatureException", PermanentDeliveryError, "AWS_SECRET_ACCESS_KEY right"),
+        (403, "OptInRequired", PermanentDeliveryError, r"answered 403 \(OptInRequired\)"),
+        (503, "ServiceUnavailable", TemporaryDeliveryError, r"answered 503 \(ServiceUnavailable\)"),
+    ],
+)
+def test_refused_login_names_the_variable(
+    status: int, code: str, expected: type[Exception], problem: str, api: API
+) -> None:
+    api.refuse(status, code)
+
+    with pytest.raises(expected, match=problem) as error:
+        check_login()
+
+    assert str(error.value).startswith("Amazon SES in eu-central-1 ")
+    assert "ann@" not in str(error.value)
+    assert error.value.__suppress_context__
+
+
+def test_paused_sending_is_told(api: API) -> None:
+    api.script = [(200, {}, '{"SendingEnabled": false}')]
+
+    with pytest.raises(PermanentDeliveryError, match="has paused sending"):
+        check_login()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        ({"endpoint_url": "http://127.0.0.1:1"}, "EndpointConnectionError"),
+        ({"region_name": "eu central"}, "InvalidRegionError"),
+    ],
+)
+def test_login_cannot_be_checked_without_amazon(
+    parameters: dict[str, str], reason: str, api: API, settings: Settings
+) -> None:
+    use(settings, **parameters)
+
+    with pytest.raises(TemporaryDeliveryError, match=rf"\({reason}\): .* AWS_DEFAULT_REGION wrong"):
+        check_login()
+
+
+def test_no_login_where_mail_goes_elsewhere(api: API, settings: Settings) -> None:
+    settings.EMAIL_DELIVERY_BACKEND = "django.core.mail.backends.console.EmailBackend"
+
+    check_login()
+
+    assert not api.requests

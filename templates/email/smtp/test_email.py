@@ -21,6 +21,7 @@ from pytest_django import Settings
 from apps.notifications import transport
 from apps.notifications.emails import compose
 from apps.notifications.errors import PermanentDeliveryError, TemporaryDeliveryError
+from apps.notifications.login import check_login
 from apps.notifications.tasks import send_email
 
 pytestmark = pytest.mark.usefixtures("eager_retries")
@@ -328,3 +329,85 @@ def test_message_keeps_a_message_id_of_its_own(server: SMTPServer) -> None:
 
     [(_, received)] = server.received
     assert received["Message-ID"] == "<mine@example.com>"
+
+
+@pytest.fixture
+def _user(settings: Settings, server: SMTPServer) -> None:
+    settings.EMAIL_HOST_USER, settings.EMAIL_HOST_PASSWORD = "mailer", "private"
+
+
+@pytest.mark.usefixtures("_user")
+def test_login_that_is_right_is_no_problem(server: SMTPServer) -> None:
+    server.script["AUTH"] = ["235 2.7.0 welcome"]
+
+    check_login()
+
+    assert not server.script["AUTH"]
+    assert not server.received
+
+
+@pytest.mark.usefixtures("_user")
+@pytest.mark.parametrize(
+    ("command", "answer", "expected", "problem"),
+    [
+        ("CONNECT", "421 closing", TemporaryDeliveryError, r"no mail now \(it answered 421\)"),
+        ("CONNECT", "554 mailer?", PermanentDeliveryError, r"answered 554\): is EMAIL_HOST right"),
+        ("CONNECT", HANG_UP, TemporaryDeliveryError, r"unexpectedly closed\): .* EMAIL_HOST,"),
+        ("AUTH", "454 later", TemporaryDeliveryError, r"no mail now \(it answered 454\)"),
+        ("AUTH", "535 no mailer", PermanentDeliveryError, r"answered 535\): are EMAIL_HOST_USER"),
+        ("EHLO", "250 mail", PermanentDeliveryError, r"NotSupportedError\): are EMAIL_USE_TLS"),
+    ],
+)
+def test_login_that_fails_names_the_variable(
+    command: str, answer: str, expected: type[Exception], problem: str, server: SMTPServer
+) -> None:
+    server.script[command] = [answer]
+
+    with pytest.raises(expected, match=problem) as error:
+        check_login()
+
+    assert str(error.value).count(f"127.0.0.1:{server.server_address[1]} ") == 1
+    assert "mailer" not in str(error.value)
+
+
+def test_password_that_smtp_cannot_carry_is_not_quoted(
+    server: SMTPServer, settings: Settings
+) -> None:
+    settings.EMAIL_HOST_USER, settings.EMAIL_HOST_PASSWORD = "mailer", "ключ"
+
+    with pytest.raises(PermanentDeliveryError, match=r"UnicodeEncodeError\)") as error:
+        check_login()
+
+    assert "ключ" not in str(error.value)
+    assert error.value.__suppress_context__
+
+
+def test_login_cannot_be_checked_without_the_server(server: SMTPServer, settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        settings.EMAIL_PORT = free.getsockname()[1]
+
+    with pytest.raises(TemporaryDeliveryError, match=r"not answer \(.*refused\): .* EMAIL_PORT"):
+        check_login()
+
+
+def test_certificate_that_is_not_accepted_is_told(
+    server: SMTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_message = "self-signed certificate"
+
+    def connect(*args: Any, **kwargs: Any) -> socket.socket:
+        raise error
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+
+    with pytest.raises(PermanentDeliveryError, match=r"\(self-signed certificate\): is EMAIL_HOST"):
+        check_login()
+
+
+def test_no_login_where_mail_goes_elsewhere(server: SMTPServer, settings: Settings) -> None:
+    settings.EMAIL_DELIVERY_BACKEND = "django.core.mail.backends.console.EmailBackend"
+
+    check_login()
+
+    assert not server.conversations

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from threading import Event, Thread
 
 from celery import current_app
@@ -16,6 +17,8 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Min
 from django.utils import timezone
 
+from apps.notifications.errors import PermanentDeliveryError, TemporaryDeliveryError
+from apps.notifications.login import check_login
 from apps.operations.models import Heartbeat, ScheduledRun
 from apps.operations.overdue import overdue_entries
 from apps.operations.pings import ping_broker, ping_cache, ping_database, ping_results
@@ -30,6 +33,9 @@ PATIENCE = 7.0
 ROUND_TRIP_TIMEOUT = 5.0
 # The schedule's heartbeat comes {{ "every five minutes" if cookiecutter.scheduler == "platform" else "once a minute" }}.
 OLDEST_HEARTBEAT = timedelta(minutes={{ 15 if cookiecutter.scheduler == "platform" else 3 }})
+# In seconds. A status page asks far more often, and servers lock out those who try a wrong password
+# again and again. Each run of ``doctor`` is a process of its own, and asks.
+LOGIN_INTERVAL = 300.0
 
 
 @dataclass(frozen=True)
@@ -172,6 +178,24 @@ def check_schedule() -> list[str]:
     return [f"{entry}." for entry in overdue_entries()]
 
 
+def check_email() -> list[str]:
+    """Log in to the e-mail provider; a process does that once in ``LOGIN_INTERVAL``."""
+    try:
+        return _login_problems(time.monotonic() // LOGIN_INTERVAL)
+    except TemporaryDeliveryError as error:
+        return [str(error)]
+
+
+@lru_cache(maxsize=1)
+def _login_problems(interval: float) -> list[str]:
+    """Return what the provider said; that it said nothing is raised, and not remembered."""
+    try:
+        check_login()
+    except PermanentDeliveryError as error:
+        return [str(error)]
+    return []
+
+
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
@@ -185,6 +209,7 @@ CHECKS = (
     Check("round trip", check_round_trip, needs=("database", "migrations", "broker")),
     Check("{{ cookiecutter.__sender }}", check_{{ cookiecutter.__sender }}, needs=("database", "migrations")),
     Check("schedule", check_schedule, needs=("database", "migrations")),
+    Check("e-mail", check_email),
 )
 
 
