@@ -5,7 +5,6 @@ import re
 import subprocess
 import tomllib
 
-import pytest
 from packaging.version import InvalidVersion, Version
 
 from tests.baking import ROOT

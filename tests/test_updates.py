@@ -535,6 +535,30 @@ def test_an_answer_changes_without_an_update(project: Path) -> None:
     assert not {"pyproject.toml", "shop/settings/base.py", "shop/schedule.py"} & set(changed)
 
 
+def test_a_later_version_may_ask_a_new_question_that_decides_about_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "releases.md").read_text(encoding="utf-8")
+    (pattern,) = re.findall(r"`(\{% if use_search .*? %\})`", page)
+    publish(tmp_path, stand_in)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    project = make("copier", tmp_path / "work", ANSWERS, NEXT)
+    repository = tmp_path / "cookiecutter-django-celery.git"
+    (repository / PROJECT_FOLDER / "search").write_text("found\n", encoding="utf-8")
+    change(
+        repository / "copier.yml",
+        ("_message_after_copy:", f'  - "{pattern}"\n_message_after_copy:'),
+        ("\n# The name under which", "\nuse_search:\n  type: bool\n\n# The name under which"),
+    )
+    commit(repository, "Ask about search")
+    git(repository, "tag", "1000.0.0")
+
+    run("uvx copier update --skip-answered", project, "--data", "use_search=true")
+
+    changed = git(project, "status", "--porcelain").splitlines()
+    assert changed == [" M .copier-answers.yml", "?? search"]
+
+
 def test_a_project_of_cookiecutter_moves_to_copier_with_one_command(
     bake: Bake, tmp_path: Path
 ) -> None:
