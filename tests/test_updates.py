@@ -414,16 +414,37 @@ def assert_equal(found: Files, expected: Files) -> None:
     assert [name for name in found if found[name] != expected[name]] == []
 
 
-def test_own_edits_survive_copier_update(bake: Bake, project: Path) -> None:
+def set_line(value: str) -> Edit:
+    """Return the edit that sets the line which the next version sets too."""
+    line = "CELERY_WORKER_MAX_TASKS_PER_CHILD = {}\n"
+
+    def edit(project: Path) -> None:
+        file = project / "shop/settings/base.py"
+        text = file.read_text(encoding="utf-8")
+        file.write_text(
+            re.sub(line.format(r"\d+"), value if "\n" in value else line.format(value), text),
+            encoding="utf-8",
+        )
+
+    return edit
+
+
+def test_own_edits_survive_copier_update_and_only_what_both_sides_changed_is_marked(
+    bake: Bake, project: Path
+) -> None:
     edits = EDITS + EDITS_OF_FILES_OF_AN_ANSWER
-    make_edits(project, edits)
+    make_edits(project, [*edits, set_line("200")])
     moved = files(project)[MOVED]
 
-    assert "0.1.0" in run("uvx copier check-update", project)
+    assert NEXT in run("uvx copier check-update", project)
     run("uvx copier update --skip-answered", project)
 
+    (conflict,) = re.findall(r"```\n(<<<<.*?)```", PAGE, re.DOTALL)
+    expected = made_anew(bake, ANSWERS, [*edits, set_line(conflict)])
     # What the template changed in a file that was moved does not reach it.
-    assert_equal(files(project), made_anew(bake, ANSWERS, edits) | {MOVED: moved})
+    assert_equal(files(project), expected | {MOVED: moved})
+    unmerged = git(project, "diff", "--name-only", "--diff-filter=U").split()
+    assert unmerged == ["shop/settings/base.py"]
     notes = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
     assert notes["_commit"] == NEXT
     assert {name: notes[name] for name in ANSWERS} == ANSWERS
@@ -461,36 +482,6 @@ def test_the_first_release_is_the_lowest_version_that_is_no_prerelease(tmp_path:
     shallow = tmp_path / "shallow"
     git(tmp_path, "clone", "--depth", "1", "--no-tags", checkout.as_uri(), str(shallow))
     assert first_release(shallow, tmp_path / "nothing") is None
-
-
-def set_line(value: str) -> Edit:
-    """Return the edit that sets the line which the next version sets too."""
-    line = "CELERY_WORKER_MAX_TASKS_PER_CHILD = {}\n"
-
-    def edit(project: Path) -> None:
-        file = project / "shop/settings/base.py"
-        text = file.read_text(encoding="utf-8")
-        file.write_text(
-            re.sub(line.format(r"\d+"), value if "\n" in value else line.format(value), text),
-            encoding="utf-8",
-        )
-
-    return edit
-
-
-def test_a_line_that_both_sides_changed_is_marked_and_nothing_else(
-    bake: Bake, project: Path
-) -> None:
-    edits = [edit for edit in EDITS if edit is not move_file]
-    make_edits(project, [*edits, set_line("200")])
-
-    run("uvx copier update --skip-answered", project)
-
-    (conflict,) = re.findall(r"```\n(<<<<.*?)```", PAGE, re.DOTALL)
-    assert_equal(files(project), made_anew(bake, ANSWERS, [*edits, set_line(conflict)]))
-    unmerged = git(project, "diff", "--name-only", "--diff-filter=U").split()
-    assert unmerged == ["shop/settings/base.py"]
-    assert [*project.rglob("*.rej")] == []
 
 
 @pytest.mark.parametrize(
@@ -535,15 +526,31 @@ def test_an_answer_changes_without_an_update(project: Path) -> None:
     assert not {"pyproject.toml", "shop/settings/base.py", "shop/schedule.py"} & set(changed)
 
 
+def small_template(destination: Path) -> str:
+    """Write the template with all its questions and no more than two files, which is fast.
+
+    Returns:
+        The version's name.
+    """
+    project = copy_template(destination) / PROJECT_FOLDER
+    for path in project.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in {".copier-answers.yml", "pyproject.toml"}:
+            path.unlink()
+    return FIRST
+
+
 def test_a_later_version_may_ask_a_new_question_that_decides_about_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (ROOT / "docs" / "releases.md").read_text(encoding="utf-8")
     (pattern,) = re.findall(r"`(\{% if use_search .*? %\})`", page)
-    publish(tmp_path, stand_in)
+    publish(tmp_path, small_template)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
-    project = make("copier", tmp_path / "work", ANSWERS, NEXT)
+    project = make("copier", tmp_path / "work", ANSWERS)
     repository = tmp_path / "cookiecutter-django-celery.git"
+    git(repository, "reset", "--hard", FIRST)
     (repository / PROJECT_FOLDER / "search").write_text("found\n", encoding="utf-8")
     change(
         repository / "copier.yml",
