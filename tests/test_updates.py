@@ -227,6 +227,11 @@ def change_deployment(project: Path) -> None:
     )
 
 
+def change_what_will_go(project: Path) -> None:
+    """Write into a page that the next version has elsewhere."""
+    change(project / MOVED_BY_THE_TEMPLATE[0], ("\n\n", "\n\nAsk Zoë first.\n\n"))
+
+
 def change_ci(project: Path) -> None:
     """Add a step of one's own."""
     change(
@@ -501,10 +506,10 @@ def test_the_first_release_is_the_lowest_version_that_is_no_prerelease(tmp_path:
 def test_other_answers_give_the_project_that_they_would_have_made(
     bake: Bake, tmp_path: Path, before: dict[str, str], after: dict[str, str]
 ) -> None:
-    """Together with an update; own edits of the files that belong to an old answer are lost."""
+    """Together with an update; own edits of files that go with it are in git's history alone."""
     edits = [edit for edit in EDITS if edit is not move_file]
     project = make("copier", tmp_path, ANSWERS | before)
-    make_edits(project, [*edits, *EDITS_OF_FILES_OF_AN_ANSWER])
+    make_edits(project, [*edits, *EDITS_OF_FILES_OF_AN_ANSWER, change_what_will_go])
 
     run("uvx copier update --skip-answered", project, *data(after))
 
@@ -610,7 +615,8 @@ def test_a_project_of_cookiecutter_is_linked_to_cruft_and_changes_an_answer(
 ) -> None:
     edits = [edit for edit in EDITS if edit is not move_file]
     project = make("cookiecutter", tmp_path, ANSWERS)
-    make_edits(project, edits)
+    make_edits(project, [*edits, change_deployment])
+    mine = files(project)["compose.production.yml"]
     command = f"uvx cruft link --checkout {FIRST} https://github.com/{NAME}"
     run(command, project, "--no-input", "--extra-context", json.dumps(ANSWERS))
     assert git(project, "status", "--porcelain") == "?? .cruft.json\n"
@@ -619,7 +625,10 @@ def test_a_project_of_cookiecutter_is_linked_to_cruft_and_changes_an_answer(
     command = """uvx cruft update --variables-to-update '{"hosting": "azure"}'"""
     run(command, project, "--skip-apply-ask")
 
-    assert_equal(files(project), made_anew(bake, ANSWERS | {"hosting": "azure"}, edits))
+    assert_equal(
+        files(project),
+        made_anew(bake, ANSWERS | {"hosting": "azure"}, edits) | {"compose.production.yml": mine},
+    )
 
 
 def test_cruft_refuses_the_same_answers(tmp_path: Path) -> None:
