@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer with pip; makes its own environment in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help project test test-fast test-docker bench lint format clean
+.PHONY: help project test test-fast test-nightly test-docker bench lint format clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -14,10 +14,13 @@ project: .venv/project ## Make a project in ./my_project (ASK=1 asks the questio
 	$(BIN)/cookiecutter $(if $(ASK),,--no-input) .
 
 test: .venv/test ## Run every test, with real servers from wheels
-	$(BIN)/pytest -n auto --dist loadgroup $(ARGS)
+	$(BIN)/pytest -n auto --dist loadgroup -m "not nightly" $(ARGS)
 
 test-fast: .venv/test ## Run the tests that take less than a minute together
 	$(BIN)/pytest -n auto --dist loadgroup -m "not slow and not docker" $(ARGS)
+
+test-nightly: .venv/test ## Run what takes an hour: thousands of hostile answers
+	$(BIN)/pytest -n auto -m nightly $(ARGS)
 
 test-docker: .venv/test ## Run the tests that need a Docker engine
 	$(BIN)/pytest -m docker $(ARGS)

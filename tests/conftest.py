@@ -14,9 +14,7 @@ from tests.baking import bake_with_cookiecutter, bake_with_copier, copy_template
 # The servers are programs for Unix; on Windows only the tests that bake can run.
 pytest_plugins = [] if sys.platform == "win32" else ["tests.servers.fixtures"]
 
-# More examples, for a nightly run: pytest --hypothesis-profile=thorough
-hypothesis.settings.register_profile("normal", max_examples=60, deadline=None)
-hypothesis.settings.register_profile("thorough", max_examples=2000, deadline=None)
+hypothesis.settings.register_profile("normal", max_examples=200, deadline=None)
 hypothesis.settings.load_profile("normal")
 
 Bake = Callable[..., Path]

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import assume, example, given
-from hypothesis import strategies as st
+from hypothesis import assume, example, given, settings
 
 from tests.baking import (
     PROJECT_FOLDER,
@@ -24,6 +23,7 @@ from tests.baking import (
     combinations,
 )
 from tests.conftest import Bake
+from tests.hostile import allowed_answers
 
 COMBINATIONS = [pytest.param(answers, id="-".join(answers.values())) for answers in combinations()]
 TEMPLATE_REMAINS = re.compile(
@@ -245,53 +245,17 @@ def test_workflow_has_least_privileges_and_pins_actions_by_hash(bake: Bake) -> N
         assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)
 
 
-PIECES = [
-    "'",
-    '"',
-    '"""',
-    "\\",
-    "\\n",
-    "{",
-    "}",
-    "}}",
-    "%}",
-    "#",
-    " # ",
-    ": ",
-    "$",
-    "${X}",
-    "%s",
-    "&",
-    "<b>",
-]
-# One line of any printable text that starts no Jinja expression.
-LINE = (
-    st.lists(
-        st.sampled_from(PIECES) | st.text(st.characters(codec="utf-8"), max_size=5), max_size=8
-    )
-    .map("".join)
-    .filter(str.isprintable)
-    .filter(lambda text: not re.search("{[{%#]", text))
-)
-
-
 @pytest.mark.slow
-@given(
-    answers=st.fixed_dictionaries(
-        {
-            "project_slug": st.from_regex(r"shop(_{0,2}[a-z0-9]){0,11}", fullmatch=True),
-            "project_name": LINE.filter(str.strip),
-            "author_name": LINE.filter(str.strip),
-            "description": LINE,
-        }
-    )
-)
+@settings(max_examples=60)
+@given(answers=allowed_answers())
 @example(
     answers={
         "project_slug": "shop_1",
         "project_name": "- 'Zoë' \"& Söhne\" \\ # : $x %s \U0001f600",
         "author_name": "@\\\"'{}",
+        "author_email": "!#$%&'*+/=?^_`{|}~-@example.com",
         "description": "''' \"\"\" \\",
+        "license": "MIT",
     }
 )
 def test_any_printable_text_ends_in_files_that_parse(
@@ -308,4 +272,8 @@ def test_any_printable_text_ends_in_files_that_parse(
     pyproject = tomllib.loads(files["pyproject.toml"])["project"]
     assert pyproject["description"] == answers["description"]
     assert pyproject["authors"][0]["name"] == answers["author_name"]
-    assert f"Copyright (c) {answers['author_name']}\n" in files["LICENSE"]
+    assert pyproject["authors"][0]["email"] == answers["author_email"]
+    if answers["license"] != "Proprietary":
+        assert re.search(
+            rf"Copyright (\(c\) )?{re.escape(answers['author_name'])}\n", files["LICENSE"]
+        )

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-import copier
 import pytest
 import yaml
 
@@ -142,37 +141,6 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     git(template, "commit", "--message", "First version")
     git(template, "tag", "v1.0.0")
     return template
-
-
-def test_copier_update_brings_the_new_version_and_keeps_own_changes(
-    repository: Path, tmp_path: Path
-) -> None:
-    project = bake_with_copier(repository, tmp_path / "shop", HOSTILE)
-    git(project, "init", "--initial-branch", "main")
-    manage = project / "manage.py"
-    manage.write_text(manage.read_text(encoding="utf-8") + "# mine\n", encoding="utf-8")
-    git(project, "add", "--all")
-    git(project, "commit", "--message", "Start")
-
-    hooks_file = repository / "{{cookiecutter.project_slug}}" / ".pre-commit-config.yaml"
-    new_text = "# New in {{ cookiecutter.project_slug }}.\n" + hooks_file.read_text(
-        encoding="utf-8"
-    )
-    hooks_file.write_text(new_text, encoding="utf-8")
-    git(repository, "commit", "--all", "--message", "Second version")
-    git(repository, "tag", "v2.0.0")
-    copier.run_update(project, defaults=True, overwrite=True, quiet=True, unsafe=False)
-
-    updated = (project / ".pre-commit-config.yaml").read_text(encoding="utf-8")
-    assert updated.startswith("# New in shop.\n")
-    assert manage.read_text(encoding="utf-8").endswith("# mine\n")
-    answers = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
-    assert answers["_commit"] == "v2.0.0"
-    assert {name: answers[name] for name in HOSTILE} == HOSTILE
-    changed = subprocess.run(
-        ["git", "status", "--porcelain"], cwd=project, check=True, capture_output=True, text=True
-    ).stdout
-    assert changed.split() == ["M", ".copier-answers.yml", "M", ".pre-commit-config.yaml"]
 
 
 def test_copier_update_changes_the_scheduler_and_back(repository: Path, tmp_path: Path) -> None:

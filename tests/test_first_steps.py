@@ -15,7 +15,8 @@ from tests.processes import Process, free_port, http_get, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("first-steps")]
 
-# Run below; `uvx` would fetch the published template, so the engines' own tests stand for it.
+# Run below; `uvx` would fetch the published template, so the engines' own tests stand for it, and
+# test_updates.py for what follows the template.
 TEMPLATE_COMMANDS = [
     "uvx cookiecutter gh:ORG/cookiecutter-django-celery",
     "uvx copier copy gh:ORG/cookiecutter-django-celery my_project",
@@ -36,6 +37,7 @@ PROJECT_COMMANDS = [
     "uv run ruff format --check",
     "uv run mypy .",
     "uv run pytest",
+    "uvx copier update --skip-answered",
 ]
 
 

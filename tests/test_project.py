@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, assume, given, settings
 
 from tests.baking import allowed, bake_with_cookiecutter, choices
 from tests.conftest import Bake
+from tests.hostile import LINE
 from tests.processes import Stack, free_port, http_get, python_environment, wait_until
 from tests.production import production_environment
 from tests.servers.postgres import PostgresServer
-from tests.test_bake import LINE
 from tests.users import add_notes_app
 
 pytestmark = pytest.mark.slow
