@@ -19,8 +19,8 @@ from apps.operations.programs import log_uncaught
 
 from {{ cookiecutter.project_slug }}.environment import Environment, message_alone, start
 
-# The log has its form from the first line on.
 start("production")
+# The log has its form from the first line on.
 django.setup()
 sys.excepthook = log_uncaught
 
@@ -36,9 +36,8 @@ if not settings.FLOWER_BASIC_AUTH:
     sys.exit("Flower does not start without a login: set FLOWER_BASIC_AUTH (see .env.example).")
 basic_auth = [settings.FLOWER_BASIC_AUTH]
 
-# Whoever may look may not therefore stop workers, empty queues or call tasks.
-read_only = not env.flag("FLOWER_CONTROL", default=False)
-if not read_only:
+read_only = not settings.FLOWER_CONTROL
+if settings.FLOWER_CONTROL:
     logger.warning("FLOWER_CONTROL is on: Flower's login may stop workers and call tasks")
 
 # All is kept in memory, so this bounds it: some 2 KB for each of the last tasks.

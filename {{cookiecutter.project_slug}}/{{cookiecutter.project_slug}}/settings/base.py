@@ -259,8 +259,10 @@ PRODUCTION_PROCESSES |= {
 
 {% endif -%}
 {% if cookiecutter.use_flower -%}
-# Flower: the login that opens it, user:password (docs/flower.md)
+# Flower: the login that opens it, user:password, and whether who has it may change anything
+# (docs/flower.md)
 FLOWER_BASIC_AUTH = env.basic_auth("FLOWER_BASIC_AUTH")
+FLOWER_CONTROL = env.flag("FLOWER_CONTROL", default=False)
 
 {% endif -%}
 # Static files
