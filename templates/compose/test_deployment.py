@@ -95,9 +95,9 @@ def test_the_page_writes_every_variable_that_the_file_needs() -> None:
 
 
 def test_nothing_but_the_proxy_is_open_to_the_world() -> None:
-    open_ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
 {%- if cookiecutter.use_flower %}
     # On this server alone.
-    assert [port.partition(":")[0] for port in open_ports.pop("flower")] == ["127.0.0.1"]
+    assert [port.partition(":")[0] for port in ports.pop("flower")] == ["127.0.0.1"]
 {%- endif %}
-    assert list(open_ports) == ["caddy"]
+    assert list(ports) == ["caddy"]

@@ -1,7 +1,7 @@
 """How messages to workers are written: without the values of arguments outside of their body.
 
 Celery copies the arguments as text into each message's headers, from where they reach events and
-what ``celery inspect`` and Flower show.
+what ``celery inspect`` shows.
 """
 
 from typing import Any
