@@ -9,6 +9,7 @@ from logging import getLogger
 
 import django
 from django.conf import settings
+from flower import views
 from flower.api.tasks import BaseTaskHandler
 from flower.inspector import Inspector
 from flower.urls import settings as application
@@ -52,6 +53,8 @@ BaseTaskHandler.update_response_result = lambda *_: None
 Inspector.inspect_methods = tuple(
     method for method in Inspector.inspect_methods if method != "conf"
 )
+# For the page of an error, Flower would make a Celery application that then takes this one's place.
+views.bugreport = lambda: ""
 
 
 def log_refusal(handler: RequestHandler) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 
 import django
 import flower.urls
+import flower.views
 import pytest
+from celery import current_app
 from django.conf import settings
 from flower.api.tasks import BaseTaskHandler
 from flower.inspector import Inspector
@@ -31,6 +33,7 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Configure:
         (BaseTaskHandler, "update_response_result"),
         (Inspector, "inspect_methods"),
         (Metrics, "get"),
+        (flower.views, "bugreport"),
     ):
         monkeypatch.setattr(owner, name, getattr(owner, name))
     monkeypatch.setattr(flower.urls, "settings", dict(flower.urls.settings))
@@ -113,6 +116,14 @@ def test_neither_results_nor_the_settings_of_workers_are_shown(configure: Config
     assert response == {"state": "SUCCESS"}
     assert "stats" in Inspector.inspect_methods
     assert "conf" not in Inspector.inspect_methods
+
+
+@pytest.mark.usefixtures("login")
+def test_an_error_does_not_exchange_the_application(configure: Configure) -> None:
+    configure()
+    before = current_app.main
+    flower.views.bugreport()
+    assert current_app.main == before
 
 
 @pytest.mark.usefixtures("login")
