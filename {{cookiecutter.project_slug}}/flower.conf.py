@@ -41,7 +41,7 @@ read_only = not settings.FLOWER_CONTROL
 if settings.FLOWER_CONTROL:
     logger.warning("FLOWER_CONTROL is on: Flower's login may stop workers and call tasks")
 
-# All is kept in memory, so this bounds it: some 2 KB for each of the last tasks.
+# All is kept in memory, so this bounds it: some 6 KB for each of the last tasks.
 max_tasks = 10_000
 max_workers = 100
 

@@ -97,6 +97,11 @@ def test_flower_knows_every_option(configure: Configure) -> None:
     assert {name for name in config if name in options} == set(known)
 
 
+def test_the_image_holds_the_configuration() -> None:
+    lines = (settings.BASE_DIR / ".dockerignore").read_text("utf-8").splitlines()
+    assert "!flower.conf.py" in lines
+
+
 @pytest.mark.usefixtures("login")
 def test_metrics_are_not_for_everybody(configure: Configure) -> None:
     configure()
