@@ -295,9 +295,6 @@ class App(Model):
             raise ValueError(
                 f"beat must run exactly once, or not at all beside SCHEDULED: {counts}"
             )
-        services = {service.name for service in self.services}
-        if services != {rule.component.name for rule in self.ingress.rules}:
-            raise ValueError(f"the services {sorted(services)} are not those that get requests")
         return self
 
     @model_validator(mode="after")
@@ -307,6 +304,14 @@ class App(Model):
         require_known(
             {part.name: part.run_command for part in (*parts, *self.services, *self.workers)}
         )
+        return self
+
+    @model_validator(mode="after")
+    def services_get_requests(self) -> Self:
+        """Refuse a service without a rule, and a rule for none."""
+        services = {service.name for service in self.services}
+        if services != {rule.component.name for rule in self.ingress.rules}:
+            raise ValueError(f"the services {sorted(services)} are not those that get requests")
         return self
 
 
