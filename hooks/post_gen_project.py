@@ -67,6 +67,11 @@ CONDITIONAL_PATHS = {
     "tests/test_last_runs.py": SCHEDULER != "platform",
     "tests/test_presence.py": SCHEDULER in ("database", "code"),
     "tests/test_schedule_sync.py": SCHEDULER == "database",
+    "flower.conf.py": USE_FLOWER,
+    "docs/flower.md": USE_FLOWER,
+    "tests/test_flower.py": USE_FLOWER,
+    "infra/flower.bicep": HOSTING == "azure" and USE_FLOWER,
+    "infra/flower.parameters.json": HOSTING == "azure" and USE_FLOWER,
 }
 
 NEXT_STEPS = """

@@ -546,11 +546,13 @@ def process_commands(slug: str, process_manager: str = "direct") -> dict[str, st
             "web": "python manage.py server web",
             "worker": "python manage.py worker worker",
             "beat": "python manage.py worker beat",
+            "flower": "python manage.py server flower",
         }
     return {
         "web": f"gunicorn --config gunicorn.conf.py {slug}.wsgi:application",
         "worker": f"celery -A {slug} worker --without-gossip --without-mingle",
         "beat": f"celery -A {slug} beat",
+        "flower": f"celery -A {slug} flower --conf=flower.conf.py --logging=none",
     }
 
 

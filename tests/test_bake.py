@@ -29,7 +29,7 @@ COMBINATIONS = [pytest.param(answers, id="-".join(answers.values())) for answers
 TEMPLATE_REMAINS = re.compile(
     r"cookiecutter\.[a-z_]|_copier_|\{%-? *(if|elif|else|endif|raw|endraw)"
 )
-# Question -> words by the answers, often one, that they belong to.
+# Question -> words by the answers, often one, that they belong to; a no has none.
 TRACES = {
     "scheduler": {
         "database": r"(?i)django.celery.beat|DatabaseScheduler|schedule_sync|ScheduleEntry",
@@ -43,6 +43,7 @@ TRACES = {
         "direct": r"celery\W+-A\W+\w+\W+(worker|beat)|gunicorn\W+--config",
         "prodserver": r"(?i)prodserver|PRODUCTION_PROCESSES|manage\.py\W+(server|worker)\b",
     },
+    "use_flower": {"true": r"(?i)flower"},
     "email_provider": {
         "smtp": r"EMAIL_HOST|smtplib|mailpit",
         "sendgrid": r"(?i)sendgrid",
@@ -145,7 +146,7 @@ def test_only_the_files_of_the_answers_are_there(bake: Bake, answers: dict[str, 
 
 def picks(question: str) -> list[dict[str, str]]:
     """Return each answer to a question, with each hosting if its files tell how processes start."""
-    if question not in ("scheduler", "process_manager"):
+    if question not in ("scheduler", "process_manager", "use_flower"):
         return [{question: answer} for answer in choices()[question]]
     found = (
         {"hosting": hosting, question: answer}
@@ -166,7 +167,7 @@ def picks(question: str) -> list[dict[str, str]]:
 def test_no_trace_of_an_answer_that_was_not_picked(
     bake: Bake, question: str, answers: dict[str, str]
 ) -> None:
-    assert set(" ".join(TRACES[question]).split()) == set(choices()[question])
+    assert set(" ".join(TRACES[question]).split()) == set(choices()[question]) - {"false"}
     files = text_files(bake(**answers))
     for others, words in TRACES[question].items():
         found = {name: m[0] for name, text in files.items() if (m := re.search(words, text))}

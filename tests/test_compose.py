@@ -181,8 +181,11 @@ def test_workers_can_be_many_or_one_per_queue(bake: Bake) -> None:
 
 
 def test_django_prodserver_changes_nothing_but_the_commands(bake: Bake) -> None:
-    direct = own(bake(), compose.services, QUEUE_WORKERS="1")
-    prodserver = own(bake(process_manager="prodserver"), compose.services, QUEUE_WORKERS="1")
+    projects = (
+        bake(use_flower="true"),
+        bake(use_flower="true", process_manager="prodserver"),
+    )
+    direct, prodserver = (own(each, compose.services, QUEUE_WORKERS="1") for each in projects)
     assert [replace(c, command=()) for c in prodserver] == [replace(c, command=()) for c in direct]
     commands = {c.name: " ".join(c.command) for c in prodserver}
     assert commands == compose.prodserver_commands()

@@ -1,5 +1,6 @@
 """Each deployment file, run by the rules of its platform."""
 
+import base64
 import itertools
 import json
 import re
@@ -22,7 +23,7 @@ from tests.baking import allowed, choices
 from tests.conftest import Bake
 from tests.platforms.components import Component, Deployment, HTTPProbe, ReleaseError
 from tests.platforms.cron import Cron
-from tests.platforms.surroundings import Surroundings
+from tests.platforms.surroundings import FLOWER_LOGIN, Surroundings
 from tests.processes import Process, http_get, json_objects, process_commands, wait_until
 from tests.production import HOST, PROXY_HEADERS, effects, prepare, query
 from tests.servers.postgres import PostgresServer
@@ -40,13 +41,16 @@ KINDS = [
         marks=pytest.mark.xdist_group(f"hosting-{hosting}"),
     )
     for hosting in choices()["hosting"]
-    for scheduler, more in {"database": {}, "code": HOSTILE}.items()
+    for scheduler, more in {"database": {"use_flower": "true"}, "code": HOSTILE}.items()
 ]
 
-# What decides about the processes; what is no kind above is shown to run, and no more.
+# What decides about the processes; what is no kind above is shown to run, and no more. Flower is
+# there where django-prodserver has to start it.
 DECISIVE = ("hosting", "scheduler", "process_manager")
 OTHER_COMBINATIONS = [
-    pytest.param(answers, id="-".join(row))
+    pytest.param(
+        {**answers, "use_flower": "true" if "prodserver" in row else "false"}, id="-".join(row)
+    )
     for row in itertools.product(*(choices()[question] for question in DECISIVE))
     if allowed(answers := dict(zip(DECISIVE, row, strict=True)))
     and row[1:] not in {("database", "direct"), ("code", "direct")}
@@ -71,6 +75,8 @@ class Target:
         manager = self.answers.get("process_manager", "direct")
         commands = process_commands(self.project.name, manager)
         commands["release"] = "python manage.py release"
+        if self.answers.get("use_flower") != "true":
+            del commands["flower"]
         if self.answers["scheduler"] == "platform":
             del commands["beat"]
             for entry in self.entries():
@@ -201,7 +207,8 @@ def test_every_process_may_finish_before_it_is_killed(target: Target) -> None:
     """Longer than gunicorn's graceful timeout, and than the worker's soft shutdown."""
     assert target.component("web").grace > 30
     assert target.component("worker").grace > 10
-    assert target.component("beat").grace >= 10
+    for component in target.components:
+        assert component.grace >= 10
 
 
 def test_two_releases_at_the_same_moment_succeed_and_migrate_once(plain: Target) -> None:
@@ -257,6 +264,19 @@ def test_a_task_of_a_request_runs_in_the_worker(site: Deployment, target: Target
     wait_until(lambda: effects(target.database, "web"), 20, "the task of the request")
 
 
+def assert_flower_is_for_its_login(site: Deployment) -> None:
+    """Expect that Flower answers strangers' probes alone, and shows the worker to its login."""
+    url = f"{site.url('flower')}/flower/"
+    assert http_get(f"{url}healthcheck").text == "OK"
+    assert http_get(url).status == 401
+    login = {"Authorization": f"Basic {base64.b64encode(FLOWER_LOGIN.encode()).decode()}"}
+    wait_until(lambda: "celery@" in http_get(url, headers=login).text, 30, "the worker in Flower")
+
+
+def test_flower_is_for_its_login(site: Deployment, plain: Target) -> None:
+    assert_flower_is_for_its_login(site)
+
+
 def sent(beat: Process) -> list[datetime]:
     """Return when beat sent the task that ticks."""
     lines = [line for line in beat.lines if "Sending due task tick" in line]
@@ -301,7 +321,7 @@ def test_a_long_task_survives_that_the_worker_is_told_to_stop(
 
 
 def test_everything_stops_in_time_with_whole_logs(site: Deployment, target: Target) -> None:
-    for name in ("beat", "worker", "web"):
+    for name in reversed(site.processes):
         assert site.stop(name) == 0
         assert site.processes[name].json_lines()
 
@@ -339,6 +359,8 @@ def test_the_combination_runs(answers: Mapping[str, str], make_target: MakeTarge
             wait_until(lambda: effects(target.database, "tick"), 60, "the task of a tick")
         else:
             assert_cron_sends_what_is_due(site, target)
+        if "flower" in site.processes:
+            assert_flower_is_for_its_login(site)
         names = list(site.processes)
         assert dict(zip(names, pool.map(site.stop, names), strict=True)) == dict.fromkeys(names, 0)
         for process in site.processes.values():

@@ -20,6 +20,9 @@ schedule: python manage.py enqueue
 {%- else %}
 beat: {{ cookiecutter.__beat_command }}
 {%- endif %}
+{%- if cookiecutter.use_flower %}
+flower: {{ cookiecutter.__flower_command }}
+{%- endif %}
 release: {{ cookiecutter.__release_command }}
 """
 PROCESSES = dict(line.split(": ", 1) for line in COMMANDS.splitlines())
@@ -121,6 +124,14 @@ def test_there_is_exactly_one_beat() -> None:
 {%- endif %}
 
 
+{% if cookiecutter.use_flower -%}
+def test_flower_is_asked_by_https_where_it_listens() -> None:
+    text = infra("flower.bicep")
+    assert "allowInsecure: false" in text
+    assert set(re.findall(r"(?:targetPort|port): (\d+)", text)) == {"5555"}
+
+
+{% endif -%}
 def test_the_settings_hold_what_production_requires() -> None:
     command = [sys.executable, "-c", START]
     result = subprocess.run(  # noqa: S603

@@ -15,7 +15,7 @@ COMPOSE = (PROJECT / "compose.production.yml").read_text("utf-8")
 PAGE = (PROJECT / "docs" / "deploy.md").read_text("utf-8")
 README = (PROJECT / "README.md").read_text("utf-8")
 COMMANDS = dict(
-    re.findall(r"^\| (web|worker|beat|release)\b[^|]*\| `(.+)` \|$", README, re.MULTILINE)
+    re.findall(r"^\| (web|worker|beat{{ "|flower" if cookiecutter.use_flower }}|release)\b[^|]*\| `(.+)` \|$", README, re.MULTILINE)
 )
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
 IMAGE = SERVICES["release"]["image"]
@@ -46,7 +46,7 @@ def required() -> set[str]:
 
 
 def test_every_process_of_the_readme_runs_by_its_command() -> None:
-    assert set(COMMANDS) == {"web", "worker", "beat", "release"}
+    assert set(COMMANDS) == {"web", "worker", "beat", {% if cookiecutter.use_flower %}"flower", {% endif %}"release"}
     assert {process: SERVICES[process]["command"] for process in COMMANDS} == COMMANDS
 
 
@@ -95,4 +95,9 @@ def test_the_page_writes_every_variable_that_the_file_needs() -> None:
 
 
 def test_nothing_but_the_proxy_is_open_to_the_world() -> None:
-    assert [name for name, service in SERVICES.items() if "ports" in service] == ["caddy"]
+    ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+{%- if cookiecutter.use_flower %}
+    # On this server alone.
+    assert [port.partition(":")[0] for port in ports.pop("flower")] == ["127.0.0.1"]
+{%- endif %}
+    assert list(ports) == ["caddy"]

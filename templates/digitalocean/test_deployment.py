@@ -25,6 +25,9 @@ worker: {{ cookiecutter.__worker_command }}
 {%- if cookiecutter.scheduler != "platform" %}
 beat: {{ cookiecutter.__beat_command }}
 {%- endif %}
+{%- if cookiecutter.use_flower %}
+flower: {{ cookiecutter.__flower_command }}
+{%- endif %}
 release: {{ cookiecutter.__release_command }}
 """
 
@@ -34,6 +37,9 @@ SECRETS = {
 {%- for name in cookiecutter.__email_entered.split() %}
     "{{ name }}": "{{ name|lower|replace('_', '-') }}-0123456789",
 {%- endfor %}
+{%- if cookiecutter.use_flower %}
+    "FLOWER_BASIC_AUTH": "ann:flower-password-0123",
+{%- endif %}
 }
 ENTERED = [name for name in SECRETS if name != "SECRET_KEY"]
 
@@ -117,6 +123,14 @@ def test_jobs_start_what_the_schedule_lists_and_nothing_else(spec: Any) -> None:
 {%- endif %}
 
 
+{% if cookiecutter.use_flower -%}
+def test_flower_gets_the_requests_that_it_knows(spec: Any) -> None:
+    rules = {rule["component"]["name"]: rule for rule in spec["ingress"]["rules"]}
+    assert rules["flower"]["match"]["path"]["prefix"] == "/flower"
+    assert rules["flower"]["component"]["preserve_path_prefix"] is True
+
+
+{% endif -%}
 def test_every_process_gets_what_production_settings_require(
     spec: Any, components: dict[str, Any]
 ) -> None:

@@ -19,6 +19,9 @@ worker: {{ cookiecutter.__worker_command }}
 {%- if cookiecutter.scheduler != "platform" %}
 beat: {{ cookiecutter.__beat_command }}
 {%- endif %}
+{%- if cookiecutter.use_flower %}
+flower: {{ cookiecutter.__flower_command }}
+{%- endif %}
 release: {{ cookiecutter.__release_command }}
 """
 START = """
@@ -90,5 +93,5 @@ def test_every_process_gets_what_production_settings_require(app: Any) -> None:
 
 
 def test_app_json_holds_no_secret(app: Any) -> None:
-    secrets = [name for name in app["env"] if re.search("SECRET|PASSWORD|_URL|_KEY|TOKEN", name)]
+    secrets = [name for name in app["env"] if re.search("AUTH|KEY|PASSWORD|SECRET|TOKEN|URL", name)]
     assert [name for name in secrets if "value" in app["env"][name]] == []

@@ -28,6 +28,8 @@ from tests.platforms.azure_models import (
     Application,
     AzureYaml,
     CronProperties,
+    FlowerContainer,
+    FlowerProperties,
     ParameterFile,
     Process,
     ReleaseProperties,
@@ -436,7 +438,7 @@ def _netloc(netloc: str, address: str) -> str:
 
 def probes(process: Process) -> tuple[Probe, ...]:
     """Return the probes of a process as the platform sends them: to its address, by plain HTTP."""
-    if not isinstance(process.container, WebContainer):
+    if not isinstance(process.container, WebContainer | FlowerContainer):
         return ()
     found = process.container.probes
     return tuple(HTTPProbe(probe.http_get.path, float(probe.timeout_seconds)) for probe in found)
@@ -492,7 +494,7 @@ def components(project: Path, surroundings: SurroundingServers) -> list[Componen
                 grace=float(properties.template.termination_grace_period_seconds),
                 replicas=properties.template.scale.min_replicas,
             )
-        if isinstance(properties, WebProperties):
+        if isinstance(properties, WebProperties | FlowerProperties):
             component = replace(component, port=properties.configuration.ingress.target_port)
         found.append(component)
     return found

@@ -106,6 +106,7 @@ class Services(Strict):
     worker: Application
     beat: Application | None = None
     schedule: Application | None = None
+    flower: Application | None = None
 
     @model_validator(mode="after")
     def sends_the_schedule_in_one_way(self) -> Self:
@@ -226,16 +227,21 @@ class HTTPGet(Strict):
     port: Literal[8000]
 
 
-class WebProbe(Strict):
+class Probe(Strict):
     """A probe; the limits are those of the resource type."""
 
-    type: Literal["Startup", "Liveness", "Readiness"]
-    http_get: HTTPGet
     initial_delay_seconds: Annotated[int, Field(ge=1, le=60)] | None = None
     period_seconds: Annotated[int, Field(ge=1, le=240)]
     # Longer than the 2 seconds that /ready/ takes at most.
     timeout_seconds: Annotated[int, Field(ge=3, le=240)]
     failure_threshold: Annotated[int, Field(ge=1, le=10)]
+
+
+class WebProbe(Probe):
+    """A probe of the web process."""
+
+    type: Literal["Startup", "Liveness", "Readiness"]
+    http_get: HTTPGet
 
     @model_validator(mode="after")
     def restarts_only_what_is_dead(self) -> Self:
@@ -249,6 +255,33 @@ class WebContainer(Container):
     """A container that answers requests."""
 
     probes: Annotated[list[WebProbe], Field(min_length=3, max_length=3)]
+
+    @model_validator(mode="after")
+    def has_one_probe_of_each_type(self) -> Self:
+        """Refuse two of a type."""
+        if len({probe.type for probe in self.probes}) != len(self.probes):
+            raise ValueError("two probes of the same type")
+        return self
+
+
+class FlowerGet(Strict):
+    """The request of a probe of Flower: the only page that wants no login."""
+
+    path: Literal["/flower/healthcheck"]
+    port: Literal[5555]
+
+
+class FlowerProbe(Probe):
+    """A probe of Flower, which is ready when it answers."""
+
+    type: Literal["Startup", "Liveness"]
+    http_get: FlowerGet
+
+
+class FlowerContainer(Container):
+    """A container that answers requests behind a login."""
+
+    probes: Annotated[list[FlowerProbe], Field(min_length=2, max_length=2)]
 
     @model_validator(mode="after")
     def has_one_probe_of_each_type(self) -> Self:
@@ -295,6 +328,21 @@ class WebConfiguration(Configuration):
     """The configuration of an app that answers requests."""
 
     ingress: Ingress
+
+
+class FlowerIngress(Strict):
+    """How requests come to Flower: by HTTPS alone, because the login comes with them."""
+
+    external: Literal[True]
+    target_port: Literal[5555]
+    transport: Literal["http"]
+    allow_insecure: Literal[False]
+
+
+class FlowerConfiguration(Configuration):
+    """The configuration of Flower."""
+
+    ingress: FlowerIngress
 
 
 class HTTPScale(Strict):
@@ -402,6 +450,14 @@ class BeatTemplate(Strict):
     scale: BeatScale
 
 
+class FlowerTemplate(Strict):
+    """A revision of Flower."""
+
+    termination_grace_period_seconds: Annotated[int, Field(ge=10, le=600)]
+    containers: Annotated[list[FlowerContainer], Field(min_length=1, max_length=1)]
+    scale: BeatScale
+
+
 class JobTemplate(Strict):
     """What an execution of a job runs."""
 
@@ -474,6 +530,13 @@ class BeatProperties(ProcessProperties):
     template: BeatTemplate
 
 
+class FlowerProperties(ProcessProperties):
+    """Flower."""
+
+    configuration: FlowerConfiguration
+    template: FlowerTemplate
+
+
 class ReleaseProperties(ProcessProperties):
     """The release."""
 
@@ -502,10 +565,18 @@ class Process(Strict):
 
     name: AppName
     location: NonBlank
-    tags: dict[Literal["azd-service-name"], Literal["release", "web", "worker", "beat", "schedule"]]
+    tags: dict[
+        Literal["azd-service-name"],
+        Literal["release", "web", "worker", "beat", "schedule", "flower"],
+    ]
     identity: Identity
     properties: (
-        WebProperties | WorkerProperties | BeatProperties | ReleaseProperties | CronProperties
+        WebProperties
+        | WorkerProperties
+        | BeatProperties
+        | FlowerProperties
+        | ReleaseProperties
+        | CronProperties
     )
 
     @property
@@ -552,6 +623,12 @@ class BeatProcess(Process):
     properties: BeatProperties
 
 
+class FlowerProcess(Process):
+    """infra/flower.bicep."""
+
+    properties: FlowerProperties
+
+
 class ReleaseProcess(Process):
     """infra/release.bicep."""
 
@@ -579,6 +656,7 @@ PROCESS_MODELS: Mapping[str, tuple[str, type[Process]]] = {
     "worker": ("Microsoft.App/containerApps", WorkerProcess),
     "beat": ("Microsoft.App/containerApps", BeatProcess),
     "schedule": ("Microsoft.App/jobs", CronProcess),
+    "flower": ("Microsoft.App/containerApps", FlowerProcess),
 }
 
 

@@ -8,6 +8,7 @@ FORMS = {
     "web": (r"gunicorn --config gunicorn\.conf\.py (\w+)\.wsgi:application", "server web"),
     "worker": (r"celery -A (\w+) worker --without-gossip --without-mingle", "worker worker"),
     "beat": (r"celery -A (\w+) beat", "worker beat"),
+    "flower": (r"celery -A (\w+) flower --conf=flower\.conf\.py --logging=none", "server flower"),
 }
 RELEASE = "python manage.py release"
 # What sends an entry of the schedule, and the entry's name.

@@ -221,7 +221,7 @@ class Application(Service):
 
     image: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     pull_policy: Literal["never"]
-    command: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+( [A-Za-z0-9_.:-]+)+$")]
+    command: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+( [A-Za-z0-9_.:=-]+)+$")]
     env_file: Annotated[tuple[EnvFile], Listed]
     environment: Environment
     init: Literal[True]
@@ -256,6 +256,14 @@ class Beat(Process):
     volumes: Annotated[tuple[Literal["beat:/var/lib/beat"]] | None, Listed] = None
 
 
+class Flower(Process):
+    """A process that is reached on the server itself, and by nobody else."""
+
+    ports: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^127\.0\.0\.1:[1-9][0-9]*:5555$")]], Listed
+    ]
+
+
 class Services(Model):
     """All services."""
 
@@ -270,6 +278,7 @@ class Services(Model):
     worker_notifications: Annotated[Worker, Field(alias="worker-notifications")]
     worker_maintenance: Annotated[Worker, Field(alias="worker-maintenance")]
     beat: Beat
+    flower: Flower | None = None
 
 
 class File(Model):
@@ -295,7 +304,11 @@ class File(Model):
             for name, service in self.services
             if isinstance(service, Application)
         }
-        if found not in (direct_commands(self.name), prodserver_commands()):
+        known = [direct_commands(self.name), prodserver_commands()]
+        if self.services.flower is None:
+            for commands in known:
+                del commands["flower"]
+        if found not in known:
             raise ValueError(f"the commands are of neither process manager: {found}")
         return self
 
@@ -313,6 +326,7 @@ def direct_commands(slug: str) -> dict[str, str]:
         "worker": worker,
         **{f"worker-{queue}": f"{worker} --queues {queue}" for queue in QUEUES},
         "beat": f"celery -A {slug} beat",
+        "flower": f"celery -A {slug} flower --conf=flower.conf.py --logging=none",
     }
 
 
@@ -324,6 +338,7 @@ def prodserver_commands() -> dict[str, str]:
         "worker": "python manage.py worker worker",
         **{f"worker-{queue}": f"python manage.py worker worker-{queue}" for queue in QUEUES},
         "beat": "python manage.py worker beat",
+        "flower": "python manage.py server flower",
     }
 
 
@@ -520,7 +535,7 @@ def own_components(
         caddyfile: says at which port the proxy asks which service.
     """
     return [
-        _component(name, service, addresses, proxied_port(caddyfile, name))
+        _component(name, service, addresses, proxied_port(caddyfile, name) or published(service))
         for name, service in found.items()
         if service["image"] == image and int(service.get("scale", 1)) > 0
     ]
@@ -554,6 +569,17 @@ def proxied_port(caddyfile: str, service: str) -> int | None:
     """Return the port at which the Caddyfile asks a service, if it does."""
     match = re.search(rf"\breverse_proxy {service}:(\d+)", caddyfile)
     return int(match[1]) if match else None
+
+
+def published(service: Mapping[str, Any]) -> int | None:
+    """Return the port of a container that the server publishes, if it does.
+
+    Args:
+        service: in the form of the file, or of `docker compose config`.
+    """
+    for port in service.get("ports", []):
+        return int(port["target"]) if isinstance(port, Mapping) else int(port.rpartition(":")[2])
+    return None
 
 
 def _probes(healthcheck: Mapping[str, Any] | None) -> tuple[CommandProbe, ...]:

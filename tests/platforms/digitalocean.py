@@ -54,7 +54,7 @@ class Domain(Model):
 class RequestPath(Model):
     """What the path of a request starts with."""
 
-    prefix: Literal["/"]
+    prefix: Literal["/", "/flower"]
 
 
 class Match(Model):
@@ -66,7 +66,8 @@ class Match(Model):
 class Target(Model):
     """The component that gets them."""
 
-    name: Literal["web"]
+    name: Literal["web", "flower"]
+    preserve_path_prefix: Literal[True] | None = None
 
 
 class IngressRule(Model):
@@ -77,9 +78,20 @@ class IngressRule(Model):
 
 
 class Ingress(Model):
-    """All requests go to one component."""
+    """Requests go to Flower, whose addresses begin with its own prefix, and all others to web."""
 
-    rules: list[IngressRule] = Field(min_length=1, max_length=1)
+    rules: list[IngressRule] = Field(min_length=1, max_length=2)
+
+    @model_validator(mode="after")
+    def every_service_gets_its_requests(self) -> Self:
+        """Refuse a rule that is hidden by another, and a prefix that is cut off."""
+        found = [
+            (rule.match.path.prefix, rule.component.name, rule.component.preserve_path_prefix)
+            for rule in self.rules
+        ]
+        if found not in ([("/", "web", None)], [("/flower", "flower", True), ("/", "web", None)]):
+            raise ValueError(f"requests do not go where they should: {found}")
+        return self
 
 
 class Variable(Model):
@@ -140,7 +152,7 @@ class Source(Model):
 class HealthCheck(Model):
     """A request of the platform; the default would be to wait for one second only."""
 
-    http_path: Literal["/ready/", "/health/"]
+    http_path: Literal["/ready/", "/health/", "/flower/healthcheck"]
     timeout_seconds: int = Field(ge=2, le=120)
 
 
@@ -253,7 +265,7 @@ class App(Model):
     alerts: list[AppAlert] = Field(min_length=2)
     envs: list[Variable]
     jobs: list[Job]
-    services: list[Service] = Field(min_length=1, max_length=1)
+    services: list[Service] = Field(min_length=1, max_length=2)
     workers: list[Worker] = Field(min_length=1, max_length=2)
     databases: list[Database]
 
@@ -292,6 +304,14 @@ class App(Model):
         require_known(
             {part.name: part.run_command for part in (*parts, *self.services, *self.workers)}
         )
+        return self
+
+    @model_validator(mode="after")
+    def services_get_requests(self) -> Self:
+        """Refuse a service without a rule, and a rule for none."""
+        services = {service.name for service in self.services}
+        if services != {rule.component.name for rule in self.ingress.rules}:
+            raise ValueError(f"the services {sorted(services)} are not those that get requests")
         return self
 
 

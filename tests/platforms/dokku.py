@@ -31,6 +31,8 @@ from tests.platforms.surroundings import Surroundings
 DEFAULT_STOP_TIMEOUT = 30
 # Where the web process listens if its image exposes no port.
 WEB_PORT = 5000
+# Dokku sets PORT for web alone, so Flower has its own.
+FLOWER_PORT = 5555
 # Without the second command cron would go on in the old time zone.
 TIME_ZONE = "\ntimedatectl set-timezone Etc/UTC\nsystemctl restart cron\n"
 # Longest name of a process (procfile-util/procfile/parse.go), and of a host.
@@ -87,6 +89,7 @@ class Formation(Strict):
     web: Some
     worker: Some
     beat: One | None = None
+    flower: One | None = None
 
 
 class CronTask(Strict):
@@ -132,12 +135,26 @@ class BeatCheck(Check):
     ]
 
 
+class FlowerCheck(Check):
+    """A request from within the container: Dokku routes none to it."""
+
+    command: tuple[
+        Literal["python"],
+        Literal["-c"],
+        Literal[
+            "import urllib.request; "
+            "urllib.request.urlopen('http://127.0.0.1:5555/flower/healthcheck', timeout=5)"
+        ],
+    ]
+
+
 class Healthchecks(Strict):
     """The checks by process; those of a process with disabled checks would not run."""
 
     web: tuple[PathCheck]
     worker: tuple[HeartbeatCheck]
     beat: tuple[BeatCheck] | None = None
+    flower: tuple[FlowerCheck] | None = None
 
 
 class AppJSON(Strict):
@@ -155,6 +172,8 @@ class AppJSON(Strict):
             raise ValueError("the schedule needs either beat or cron")
         if self.healthchecks.beat and not self.formation.beat:
             raise ValueError("there is no beat to check")
+        if bool(self.healthchecks.flower) != bool(self.formation.flower):
+            raise ValueError("Flower must be checked where it runs")
         return self
 
     @model_validator(mode="after")
@@ -532,16 +551,24 @@ def components(project: Path, surroundings: Surroundings) -> list[Component]:
         HTTPProbe(check.path, check.timeout, host=server.domains[0])
         for check in app.healthchecks.web
     ]
-    checks = {"worker": app.healthchecks.worker, "beat": app.healthchecks.beat or ()}
+    checks = {
+        "worker": app.healthchecks.worker,
+        "beat": app.healthchecks.beat or (),
+        "flower": app.healthchecks.flower or (),
+    }
     heartbeats = {
         name: [CommandProbe(check.command, check.timeout) for check in found]
         for name, found in checks.items()
     }
     beat = [component("beat", heartbeats["beat"])] if app.formation.beat else []
+    flower = (
+        [component("flower", heartbeats["flower"], FLOWER_PORT)] if app.formation.flower else []
+    )
     return [
         component("release"),
         component("web", ready, WEB_PORT),
         component("worker", heartbeats["worker"]),
         *beat,
+        *flower,
         *map(scheduled, app.cron),
     ]

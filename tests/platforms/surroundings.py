@@ -16,6 +16,7 @@ from tests.servers.smtp import SMTPServer
 from tests.servers.tls import Authority, TLSProxy
 
 MAIL_USER, MAIL_PASSWORD = "mailer", "mail-password-0123456789"
+FLOWER_LOGIN = "operator:flower-password-0123456789"
 
 
 class Surroundings:
@@ -52,6 +53,7 @@ class Surroundings:
             "EMAIL_HOST_USER": MAIL_USER,
             "EMAIL_HOST_PASSWORD": MAIL_PASSWORD,
             "ALERT_RECIPIENTS": "operator@example.com",
+            "FLOWER_BASIC_AUTH": FLOWER_LOGIN,
         }
         self.additions: Mapping[str, str] = {"EMAIL_PORT": str(self.mail.port)}
 
@@ -132,6 +134,7 @@ class Addresses(Surroundings):
             "EMAIL_HOST_USER": "mailer",
             "EMAIL_HOST_PASSWORD": "it's $5",
             "ALERT_RECIPIENTS": "operator@example.com",
+            "FLOWER_BASIC_AUTH": FLOWER_LOGIN,
             **values,
         }
         self.additions = {"EMAIL_PORT": "2525"}

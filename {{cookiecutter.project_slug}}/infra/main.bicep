@@ -52,6 +52,13 @@ param {{ parameter(cookiecutter.__email_public) }} string
 @description('What opens the way to {{ cookiecutter.__email_name }}: {{ name }}.')
 param {{ parameter(name) }} string
 {%- endfor %}
+{%- if cookiecutter.use_flower %}
+
+@secure()
+@minLength(18)
+@description('What opens Flower: user:password.')
+param flowerBasicAuth string
+{%- endif %}
 
 @minLength(1)
 @description('Who hears of tasks that failed for good, separated by commas.')
@@ -82,6 +89,9 @@ module platform 'platform.bicep' = {
 {%- for name in cookiecutter.__email_entered.split() %}
     {{ parameter(name) }}: {{ parameter(name) }}
 {%- endfor %}
+{%- if cookiecutter.use_flower %}
+    flowerBasicAuth: flowerBasicAuth
+{%- endif %}
     alertRecipients: alertRecipients
   }
 }

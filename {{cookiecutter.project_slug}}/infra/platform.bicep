@@ -18,6 +18,10 @@ param {{ parameter(cookiecutter.__email_public) }} string
 @secure()
 param {{ parameter(name) }} string
 {%- endfor %}
+{%- if cookiecutter.use_flower %}
+@secure()
+param flowerBasicAuth string
+{%- endif %}
 param alertRecipients string
 
 // These names are unique in all of Azure.
@@ -231,6 +235,9 @@ module secrets 'secrets.bicep' = {
 {%- for name in cookiecutter.__email_entered.split() %}
       {{ name }}: {{ parameter(name) }}
 {%- endfor %}
+{%- if cookiecutter.use_flower %}
+      FLOWER_BASIC_AUTH: flowerBasicAuth
+{%- endif %}
       REDIS_PASSWORD: redisPassword
       REDIS_URL: 'rediss://:${uriComponent(redisPassword)}@${redis.properties.hostName}:10000/0'
       SECRET_KEY: secretKey

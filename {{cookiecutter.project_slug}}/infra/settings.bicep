@@ -11,6 +11,9 @@ var variables = [
 {%- for name in cookiecutter.__email_entered.split() %}
   '{{ name }}'
 {%- endfor %}
+{%- if cookiecutter.use_flower %}
+  'FLOWER_BASIC_AUTH'
+{%- endif %}
   'REDIS_URL'
   'SECRET_KEY'
 ]

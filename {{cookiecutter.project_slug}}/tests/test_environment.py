@@ -263,11 +263,12 @@ def test_a_network_that_is_none_is_a_problem() -> None:
     assert "NETWORKS: 10.1.0.1/16 has host bits set; a network looks like" in message(env)
 
 
-{% if cookiecutter.email_provider in ("ses", "postmark", "brevo", "mailjet") -%}
+{% if cookiecutter.use_flower or cookiecutter.email_provider in ("ses", "postmark", "brevo", "mailjet") -%}
 def test_user_and_password_of_a_url_are_read() -> None:
-    env = Environment({"SECRET": "user:0123456789abcdef"})
-    assert env.basic_auth("SECRET") == "user:0123456789abcdef"
+    env = Environment({"LOGIN": "user:0123456789abcdef"})
+    assert env.basic_auth("LOGIN") == "user:0123456789abcdef"
     assert env.basic_auth("MISSING") == ""
+    assert env.secrets() == ["0123456789abcdef", "user:0123456789abcdef"]
     env.complete()
 
 

@@ -375,10 +375,10 @@ class Environment:
                     f"{ADDRESS_EXAMPLE}, and commas separate the items."
                 )
         return addresses
-{%- if cookiecutter.email_provider in ("ses", "postmark", "brevo", "mailjet") %}
+{%- if cookiecutter.use_flower or cookiecutter.email_provider in ("ses", "postmark", "brevo", "mailjet") %}
 
     def basic_auth(self, name: str) -> str:
-        """Read a user name and a password that stand in a URL.
+        """Read a user name and a password, of characters that may stand in a URL.
 
         Args:
             name: The name of the variable.
@@ -394,6 +394,7 @@ class Environment:
                 "print(secrets.token_urlsafe(24))'."
             )
             return ""
+        self._secrets |= {value, value.partition(":")[2]}
         return value
 {%- endif %}
 

@@ -28,6 +28,7 @@ class Application(Celery):
 {%- endif %}
 
     task_cls = "apps.operations.application:ProjectTask"
+    amqp_cls = "apps.operations.publishing:Publisher"
 
     @property
     def Worker(self) -> Any:  # noqa: N802 (Celery's name)

@@ -2,8 +2,11 @@
 
 The child process that runs the task has the id from the signals in ``request_ids``. These lines are
 written outside of it: that a task was received, that it ran into a limit, that its child died.
+
+What a worker tells others of a task has none of its values.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +15,13 @@ from celery import signals
 from celery.worker import request
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from apps.operations.redaction import MASK
 from apps.operations.request_ids import NAME
+
+# The class of an exception in its usual form, as in ValueError('...').
+EXCEPTION = re.compile(r"\w+(?=\()")
+# What may hold values in an event.
+PRIVATE_FIELDS = ("exception", "result", "traceback")
 
 
 class Request(request.Request):
@@ -42,6 +51,27 @@ class Request(request.Request):
         """Log and handle that the task failed, or that its child process died."""
         with self._lines():
             return super().on_failure(*args, **options)
+
+    def info(self, safe: bool = True) -> Any:
+        """Describe the task for ``celery inspect``, without the values of its arguments.
+
+        Args:
+            safe: Taken for granted; Celery asks for the values of tasks that wait.
+        """
+        return super().info(safe=True)
+
+    def send_event(self, type: str, **fields: Any) -> None:
+        """Send an event without what the task returned and what its exception says.
+
+        Args:
+            type: Of the event, as ``task-failed``.
+            fields: What it tells.
+        """
+        for name in PRIVATE_FIELDS:
+            if fields.get(name) is not None:
+                kind = EXCEPTION.match(fields[name]) if name == "exception" else None
+                fields[name] = kind[0] if kind else MASK
+        super().send_event(type, **fields)
 
     @contextmanager
     def _lines(self) -> Iterator[None]:

@@ -213,6 +213,10 @@ CELERY_WORKER_MAX_TASKS_PER_CHILD = 1000
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = env.integer("CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT", default=5)
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TASK_TRACK_STARTED = True
+{%- if cookiecutter.use_flower %}
+# Flower lives by these events; every task costs its worker about a third more.
+CELERY_WORKER_SEND_TASK_EVENTS = True
+{%- endif %}
 
 # Celery: the schedule
 {% include ["templates/scheduler/" ~ cookiecutter.scheduler ~ "/settings.py", "scheduler/" ~ cookiecutter.scheduler ~ "/settings.py"] %}
@@ -234,6 +238,13 @@ PRODUCTION_PROCESSES: dict[str, dict[str, Any]] = {
         "APP": TASK_APPLICATION,
     },
 {%- endif %}
+{%- if cookiecutter.use_flower %}
+    "flower": {
+        "BACKEND": "django_prodserver.backends.servers.flower.CeleryFlower",
+        "APP": TASK_APPLICATION,
+        "ARGS": {"conf": "flower.conf.py", "logging": "none"},
+    },
+{%- endif %}
 }
 {%- if cookiecutter.hosting == "compose" %}
 # A worker for one queue: `manage.py worker worker-default`
@@ -245,6 +256,13 @@ PRODUCTION_PROCESSES |= {
     for queue in CELERY_TASK_QUEUES
 }
 {%- endif %}
+
+{% endif -%}
+{% if cookiecutter.use_flower -%}
+# Flower: the login that opens it, user:password, and whether who has it may change anything
+# (docs/flower.md)
+FLOWER_BASIC_AUTH = env.basic_auth("FLOWER_BASIC_AUTH")
+FLOWER_CONTROL = env.flag("FLOWER_CONTROL", default=False)
 
 {% endif -%}
 # Static files

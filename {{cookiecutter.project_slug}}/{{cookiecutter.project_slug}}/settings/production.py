@@ -9,6 +9,9 @@ SECRET_KEY = env.secret_key()
 env.require("SECRET_KEY", "ALLOWED_HOSTS")
 if not DATABASES["default"]:
     env.require("DATABASE_URL")
+{% if cookiecutter.use_flower -%}
+env.require("FLOWER_BASIC_AUTH")
+{% endif -%}
 env.require("REDIS_URL"{% for name in cookiecutter.__email_required.split() %}, "{{ name }}"{% endfor %})
 
 # Static files are served by the web process itself, before anything that needs a session.
