@@ -10,8 +10,8 @@ HOSTING = "{{ cookiecutter.hosting }}"
 EMAIL_PROVIDER = "{{ cookiecutter.email_provider }}"
 SCHEDULER = "{{ cookiecutter.scheduler }}"
 PROCESS_MANAGER = "{{ cookiecutter.process_manager }}"
-USE_FLOWER = {{ cookiecutter.use_flower }}
-USE_PROMETHEUS = {{ cookiecutter.use_prometheus }}
+USE_FLOWER = "{{ cookiecutter.use_flower }}" == "True"
+USE_PROMETHEUS = "{{ cookiecutter.use_prometheus }}" == "True"
 CI = "{{ cookiecutter.ci }}"
 LICENSE = "{{ cookiecutter.license }}"
 
