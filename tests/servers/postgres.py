@@ -10,7 +10,9 @@ import signal
 import stat
 import subprocess
 import tempfile
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Final, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -149,6 +151,39 @@ class Postgres(OwnServer, PostgresServer):
         process.wait(30)
         process.close()
 
+    @contextmanager
+    def standby(self) -> Iterator[str]:
+        """Yield the address of another server, which follows this one and takes no writes.
+
+        It is that of the database `postgres`, as its administrator.
+
+        Raises:
+            AssertionError: it did not come up within 30 seconds; its log is the message.
+        """
+        follower = copy(self)
+        follower._process = None
+        follower.port = free_port()
+        follower.admin_url = self.admin_url.replace(f":{self.port}/", f":{follower.port}/")
+        follower._folder = _folder_for(self.user)
+        try:
+            subprocess.run(
+                [
+                    str(self.program("pg_basebackup")),
+                    f"--dbname={self.admin_url}",
+                    "--pgdata=data",
+                    "--write-recovery-conf",
+                    "--checkpoint=fast",
+                    "--no-sync",
+                ],
+                cwd=follower._folder,
+                check=True,
+                **identity(self.user),
+            )
+            follower.start()
+            yield follower.admin_url
+        finally:
+            follower.__exit__()
+
     def _create_cluster(self) -> None:
         password_file = self._folder / "password"
         password_file.write_text(self._password)
@@ -212,15 +247,15 @@ def _binaries_for(user: str | None, folder: Path) -> Path:
     if user is None or _can_run(package / installation / "bin" / "initdb", user, folder):
         return package / installation / "bin"
     # The programs find their libraries relative to themselves, so the copy has the same shape.
-    copy = folder / "wheel"
+    twin = folder / "wheel"
     for part in (f"{package.name}/{installation}", f"{package.name}.libs"):
         if (package.parent / part).is_dir():
-            shutil.copytree(package.parent / part, copy / part)
-    for path in (copy, *copy.rglob("*")):
+            shutil.copytree(package.parent / part, twin / part)
+    for path in (twin, *twin.rglob("*")):
         path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
         if path.parent.name == "bin":
             path.chmod(0o555)
-    return copy / package.name / installation / "bin"
+    return twin / package.name / installation / "bin"
 
 
 def _can_run(program: Path, user: str, folder: Path) -> bool:
