@@ -1,7 +1,6 @@
 """`doctor` names what was stopped, broken or misconfigured, and nothing on a healthy system.
 
-One stack with real servers and processes is broken in one way after the other and mended again. A
-fault is a context in which it is there; it yields the variables that doctor gets besides its own.
+One stack with real servers and processes is broken in one way after the other and mended again.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -163,7 +162,8 @@ class Site:
 
 Variables = Mapping[str, str]
 Lines = Sequence[tuple[str, str]]
-Fault = Callable[[Site], AbstractContextManager[Variables]]
+# Breaks something, notes how that is undone, and returns what doctor is told besides.
+Fault = Callable[[Site, ExitStack], Variables]
 
 
 @pytest.fixture(scope="module")
@@ -220,13 +220,15 @@ def doctor(site: Site, *arguments: str, **variables: str) -> subprocess.Complete
         arguments: its arguments.
         variables: variables that it has besides those of the other processes.
     """
-    for last in (False, True):  # a busy machine may need a second run
+    started = time.monotonic()
+    result = site.stack.manage("doctor", *arguments, **variables)
+    seconds = time.monotonic() - started
+    if seconds > LIMIT:
+        # Is it doctor, or is the machine so busy that each process needs seconds to start?
         started = time.monotonic()
-        result = site.stack.manage("doctor", *arguments, **variables)
-        seconds = time.monotonic() - started
-        if seconds < LIMIT or last:
-            break
-    assert seconds < LIMIT, f"doctor took {seconds:.1f} s"
+        site.stack.manage("doctor", "--help")
+        seconds -= time.monotonic() - started
+    assert seconds < LIMIT, f"doctor took {seconds:.1f} s besides its start"
     output = result.stdout + result.stderr
     assert "Traceback" not in output, output
     database_password = urlsplit(site.database_url).password
@@ -372,251 +374,229 @@ def test_doctor_names_what_it_was_told_wrongly(site: Site, mistake: str) -> None
 # --- What may be broken --------------------------------------------------------------------------
 
 
-@contextmanager
-def stopped_database(site: Site) -> Iterator[Variables]:
+def stopped_database(site: Site, undo: ExitStack) -> Variables:
     """PostgreSQL is stopped."""
     site.postgres.stop()
-    yield {}
-    site.postgres.recover()
+    undo.callback(site.postgres.recover)
+    return {}
 
 
-@contextmanager
-def frozen_database(site: Site) -> Iterator[Variables]:
+def frozen_database(site: Site, undo: ExitStack) -> Variables:
     """PostgreSQL accepts connections and says nothing."""
     site.postgres.freeze()
-    yield {}
-    site.postgres.recover()
+    undo.callback(site.postgres.recover)
+    return {}
 
 
-@contextmanager
-def other_certificate_of_the_database(site: Site) -> Iterator[Variables]:
+def other_certificate_of_the_database(site: Site, undo: ExitStack) -> Variables:
     """PostgreSQL's certificate is not of the CA that doctor is told of."""
     other = Authority(site.folder).server_context()
-    with tls_postgres(site.postgres, other) as port:
-        authority = site.authority.file.read_text()
-        yield {"DATABASE_URL": at(site.database_url, port=port), "DATABASE_CA": authority}
+    port = undo.enter_context(tls_postgres(site.postgres, other))
+    authority = site.authority.file.read_text()
+    return {"DATABASE_URL": at(site.database_url, port=port), "DATABASE_CA": authority}
 
 
-@contextmanager
-def read_only_role(site: Site) -> Iterator[Variables]:
+def read_only_role(site: Site, undo: ExitStack) -> Variables:
     """PostgreSQL refuses the role's writes."""
     site.sql("CREATE ROLE reader LOGIN PASSWORD 'reader-password' IN ROLE application")
+    undo.callback(site.sql, "DROP ROLE reader")
     site.sql("ALTER ROLE reader SET default_transaction_read_only = on")
-    yield {"DATABASE_URL": at(site.database_url, username="reader", password="reader-password")}
-    site.sql("DROP ROLE reader")
+    return {"DATABASE_URL": at(site.database_url, username="reader", password="reader-password")}
 
 
-@contextmanager
-def standby(site: Site) -> Iterator[Variables]:
+def standby(site: Site, undo: ExitStack) -> Variables:
     """DATABASE_URL names a server that follows the primary."""
-    with site.postgres.standby() as url:
-        yield {"DATABASE_URL": at(site.database_url, port=urlsplit(url).port)}
+    url = undo.enter_context(site.postgres.standby())
+    return {"DATABASE_URL": at(site.database_url, port=urlsplit(url).port)}
 
 
-@contextmanager
-def connections(site: Site, left: int) -> Iterator[Variables]:
+def connections(site: Site, undo: ExitStack, left: int) -> Variables:
     """Others hold all connections but some."""
     held: list[psycopg.Connection[Any]] = []
-    try:
-        with suppress(psycopg.OperationalError):
-            while True:
-                held.append(psycopg.connect(site.database_url))
-        for _ in range(left):
-            held.pop().close()
-        if left:
-            wait_until(site.takes_connections, 10, "a free connection")
-        yield {}
-    finally:
-        for connection in held:
-            connection.close()
+    with suppress(psycopg.OperationalError):
+        while True:
+            held.append(psycopg.connect(site.database_url))
+            undo.callback(held[-1].close)
+    for connection in held[:left]:
+        connection.close()
+    if left:
+        wait_until(site.takes_connections, 10, "a free connection")
+    return {}
 
 
-@contextmanager
-def limit(site: Site, what: str, column: str) -> Iterator[Variables]:
+def limit(site: Site, undo: ExitStack, what: str, column: str) -> Variables:
     """A role or a database may have few connections more."""
     count = f"SELECT count(*) FROM pg_stat_activity WHERE {column}"
     [[used]] = query(site.postgres.admin_url, count)
     site.sql(f"ALTER {what} CONNECTION LIMIT {used + 4}")
-    yield {}
-    site.sql(f"ALTER {what} CONNECTION LIMIT -1")
+    undo.callback(site.sql, f"ALTER {what} CONNECTION LIMIT -1")
+    return {}
 
 
-def limited_role(site: Site) -> AbstractContextManager[Variables]:
+def limited_role(site: Site, undo: ExitStack) -> Variables:
     """The role's own limit is nearly reached."""
-    return limit(site, "ROLE application", "usename = 'application'")
+    return limit(site, undo, "ROLE application", "usename = 'application'")
 
 
-def limited_database(site: Site) -> AbstractContextManager[Variables]:
+def limited_database(site: Site, undo: ExitStack) -> Variables:
     """The database's own limit is nearly reached."""
-    return limit(site, f"DATABASE {site.database}", f"datname = '{site.database}'")
+    return limit(site, undo, f"DATABASE {site.database}", f"datname = '{site.database}'")
 
 
-@contextmanager
-def pending_migration(site: Site) -> Iterator[Variables]:
+def pending_migration(site: Site, undo: ExitStack) -> Variables:
     """The database does not know of a migration."""
-    site.sql("UPDATE django_migrations SET app = 'elsewhere' WHERE app = 'sessions'")
-    yield {}
-    site.sql("UPDATE django_migrations SET app = 'sessions' WHERE app = 'elsewhere'")
+    change = "UPDATE django_migrations SET app = '{}' WHERE app = '{}'"
+    site.sql(change.format("elsewhere", "sessions"))
+    undo.callback(site.sql, change.format("sessions", "elsewhere"))
+    return {}
 
 
-@contextmanager
-def other_clock_of_the_database(site: Site) -> Iterator[Variables]:
+def other_clock_of_the_database(site: Site, undo: ExitStack) -> Variables:
     """PostgreSQL says another time."""
     site.sql("CREATE SCHEMA clock")
+    undo.callback(site.sql, "DROP SCHEMA clock CASCADE")
     site.sql("GRANT USAGE ON SCHEMA clock TO PUBLIC")
     site.sql(
         "CREATE FUNCTION clock.clock_timestamp() RETURNS timestamptz LANGUAGE sql"
         " RETURN pg_catalog.clock_timestamp() + interval '1 hour'"
     )
     site.sql(f"ALTER DATABASE {site.database} SET search_path = clock, pg_catalog, public")
-    yield {}
-    site.sql(f"ALTER DATABASE {site.database} RESET search_path")
-    site.sql("DROP SCHEMA clock CASCADE")
+    undo.callback(site.sql, f"ALTER DATABASE {site.database} RESET search_path")
+    return {}
 
 
-@contextmanager
-def stopped_broker(site: Site) -> Iterator[Variables]:
+def stopped_broker(site: Site, undo: ExitStack) -> Variables:
     """Redis is stopped."""
     site.broker.stop()
-    yield {}
-    site.broker.recover()
+    undo.callback(site.broker.recover)
+    return {}
 
 
-@contextmanager
-def frozen_broker(site: Site) -> Iterator[Variables]:
+def frozen_broker(site: Site, undo: ExitStack) -> Variables:
     """Redis accepts connections and says nothing."""
     site.broker.freeze()
-    yield {}
-    site.broker.recover()
+    undo.callback(site.broker.recover)
+    return {}
 
 
-@contextmanager
-def unknown_certificate_of_the_broker(site: Site) -> Iterator[Variables]:
+def unknown_certificate_of_the_broker(site: Site, undo: ExitStack) -> Variables:
     """The broker's certificate is of a CA that doctor is not told of."""
-    with TLSProxy(site.broker.port, site.authority.server_context()) as proxy:
-        yield {"REDIS_URL": f"rediss://:{BROKER_PASSWORD}@localhost:{proxy.port}/0"}
+    context = site.authority.server_context()
+    proxy = undo.enter_context(TLSProxy(site.broker.port, context))
+    return {"REDIS_URL": f"rediss://:{BROKER_PASSWORD}@localhost:{proxy.port}/0"}
 
 
-@contextmanager
-def read_only_cache(site: Site) -> Iterator[Variables]:
+def read_only_cache(site: Site, undo: ExitStack) -> Variables:
     """The cache is a replica; the broker is another server."""
-    broker = site.broker.url()
-    with Redis() as cache, redis_client.Redis.from_url(cache.url()) as client:
-        client.replicaof("127.0.0.1", 1)  # type: ignore[no-untyped-call]
-        yield {
-            "REDIS_URL": cache.url(),
-            "CELERY_BROKER_URL": broker,
-            "CELERY_RESULT_BACKEND": broker,
-        }
+    cache, broker = undo.enter_context(Redis()).url(), site.broker.url()
+    with redis_client.Redis.from_url(cache) as client:
+        client.replicaof("127.0.0.1", 1)
+    return {"REDIS_URL": cache, "CELERY_BROKER_URL": broker, "CELERY_RESULT_BACKEND": broker}
 
 
-@contextmanager
-def forgetful_broker(site: Site) -> Iterator[Variables]:
+def forgetful_broker(site: Site, undo: ExitStack) -> Variables:
     """Redis throws keys away when its memory is full."""
     site.redis("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
-    yield {}
-    site.redis("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    undo.callback(site.redis, "CONFIG", "SET", "maxmemory-policy", "noeviction")
+    return {}
 
 
-@contextmanager
-def full_broker(site: Site) -> Iterator[Variables]:
+def full_broker(site: Site, undo: ExitStack) -> Variables:
     """Redis has little memory left."""
-    with redis_client.Redis.from_url(site.broker.url()) as client:
-        used = client.info("memory")["used_memory"]  # type: ignore[index]
+    used = int(site.redis("INFO", "memory")["used_memory"])
     site.redis("CONFIG", "SET", "maxmemory", int(used * 1.08))
-    yield {}
-    site.redis("CONFIG", "SET", "maxmemory", 0)
+    undo.callback(site.redis, "CONFIG", "SET", "maxmemory", 0)
+    return {}
 
 
-@contextmanager
-def frozen_worker(site: Site) -> Iterator[Variables]:
+def frozen_worker(site: Site, undo: ExitStack) -> Variables:
     """The worker hangs."""
     site.worker.freeze()
-    yield {}
-    site.worker.thaw()
+    undo.callback(site.worker.thaw)
+    return {}
 
 
-@contextmanager
-def other_worker(site: Site) -> Iterator[Variables]:
+def start_worker(
+    site: Site, undo: ExitStack, options: str, project: Path, **variables: str
+) -> None:
+    """Start a worker beside the first, and wait until it is ready."""
+    worker = Process(
+        f"{site.stack.commands['worker']} {options}",
+        folder=project,
+        environment={**site.stack.environment, **variables},
+    )
+    undo.enter_context(worker)
+    undo.callback(worker.terminate, 20)
+    worker.wait_for_line("ready", 60)
+
+
+def other_worker(site: Site, undo: ExitStack) -> Variables:
     """A second worker has other settings, other code and another clock."""
     project = Path(shutil.copytree(site.stack.project, site.folder / "my_project"))
     replace_once(project / "pyproject.toml", 'version = "0.1.0"', 'version = "0.2.0"')
     (site.folder / "sitecustomize.py").write_text(CLOCK)
     variables = {"DJANGO_ENVIRONMENT": "staging", "PYTHONPATH": str(site.folder)}
-    command = f"{site.stack.commands['worker']} --hostname=other@%h"
-    with Process(
-        command, folder=project, environment={**site.stack.environment, **variables}
-    ) as it:
-        it.wait_for_line("ready", 30)
-        yield {}
-        it.terminate(20)
+    start_worker(site, undo, "--hostname=other@%h", project, **variables)
+    return {}
 
 
-@contextmanager
-def unread_queue(site: Site) -> Iterator[Variables]:
+def unread_queues(site: Site, undo: ExitStack) -> Variables:
     """The only worker that answers reads one queue."""
-    command = f"{site.stack.commands['worker']} --hostname=one@%h --queues=notifications"
-    with (
-        frozen_worker(site),
-        Process(command, folder=site.stack.project, environment=site.stack.environment) as worker,
-    ):
-        worker.wait_for_line("ready", 30)
-        yield {}
-        worker.terminate(20)
+    frozen_worker(site, undo)
+    start_worker(site, undo, "--hostname=one@%h --queues=notifications", site.stack.project)
+    return {}
 
 
-@contextmanager
-def backlog(site: Site, tasks: int) -> Iterator[Variables]:
+def backlog(site: Site, undo: ExitStack, tasks: int) -> Variables:
     """Tasks wait that nobody runs."""
+    frozen_worker(site, undo)
+    undo.callback(site.redis, "DEL", "default")
     code = (
         "from apps.trial import tasks\n"
         f"for _ in range({tasks}): tasks.record.apply_async(['waits'])"
     )
-    with frozen_worker(site):
-        result = site.stack.manage("shell", "--command", code)
-        assert result.returncode == 0, result.stderr
-        yield {}
-        site.redis("DEL", "default")
+    result = site.stack.manage("shell", "--command", code)
+    assert result.returncode == 0, result.stderr
+    return {}
 
 
-@contextmanager
-def silent_beat(site: Site) -> Iterator[Variables]:
+def silent_beat(site: Site, undo: ExitStack) -> Variables:
     """Beat hangs, since an hour ago."""
     site.beat.freeze()
+    undo.callback(site.beat.thaw)
+    # What it had sent before has arrived.
+    wait_until(lambda: site.redis("LLEN", "maintenance") == 0, 10, "an empty queue")
     hour = "interval '1 hour'"
     site.sql(f"UPDATE operations_heartbeat SET seen_at = now() - {hour} WHERE name = 'beat'")
-    yield {}
-    site.beat.thaw()
+    return {}
 
 
-@contextmanager
-def two_beats(site: Site) -> Iterator[Variables]:
+def two_beats(site: Site, undo: ExitStack) -> Variables:
     """A second beat was started."""
     second = site.stack.beat()
+    undo.callback(second.terminate, 20)
     count = "SELECT count(*) FROM operations_runningbeat WHERE seen_at > started_at"
-    wait_until(lambda: query(site.database_url, count) == [(2,)], 20, "two beats to be seen")
-    yield {}
-    second.terminate(20)
+    wait_until(lambda: query(site.database_url, count) == [(2,)], 30, "two beats to be seen")
+    return {}
 
 
-@contextmanager
-def overdue_entry(site: Site) -> Iterator[Variables]:
+def overdue_entry(site: Site, undo: ExitStack) -> Variables:
     """A task should have run a day ago."""
     change = (
         "UPDATE operations_scheduledrun SET expected_since = expected_since {} interval '3 days'"
+        " WHERE name = 'clear-expired-sessions'"
     )
-    change += " WHERE name = 'clear-expired-sessions'"
     site.sql(change.format("-"))
-    yield {}
-    site.sql(change.format("+"))
+    undo.callback(site.sql, change.format("+"))
+    return {}
 
 
-@contextmanager
-def renamed(path: Path) -> Iterator[Variables]:
-    """A file is gone."""
-    away = path.rename(path.with_name("away"))
-    yield {}
-    away.rename(path)
+def missing_file(site: Site, undo: ExitStack, pattern: str) -> Variables:
+    """A static file is gone."""
+    [path] = (site.stack.project / "staticfiles").glob(pattern)
+    undo.callback(path.with_name("away").rename, path)
+    path.rename(path.with_name("away"))
+    return {}
 
 
 # Name -> the fault, and the lines by which it is named.
@@ -700,7 +680,7 @@ FAULTS: dict[str, tuple[Fault, Lines]] = {
         ],
     ),
     "queues without a worker": (
-        unread_queue,
+        unread_queues,
         [
             ("workers", "none reads the queue default"),
             ("workers", "none reads the queue maintenance"),
@@ -715,11 +695,11 @@ FAULTS: dict[str, tuple[Fault, Lines]] = {
     "two beats": (two_beats, [("beat", "2 of them run (process ")]),
     "entry overdue": (overdue_entry, [("schedule", "clear-expired-sessions was due at ")]),
     "static files not collected": (
-        lambda site: renamed(site.stack.project / "staticfiles" / "staticfiles.json"),
+        partial(missing_file, pattern="staticfiles.json"),
         [("static files", "staticfiles.json is missing or empty in ")],
     ),
     "static file missing": (
-        lambda site: renamed(next(site.stack.project.glob("staticfiles/site.*.css"))),
+        partial(missing_file, pattern="site.????????????.css"),
         [("static files", "1 of ")],
     ),
 }
@@ -728,8 +708,8 @@ FAULTS: dict[str, tuple[Fault, Lines]] = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_doctor_names_a_fault_as_long_as_it_is_there(site: Site, name: str) -> None:
     fault, lines = FAULTS[name]
-    with fault(site) as variables:
-        assert_named(site, lines, **variables)
+    with ExitStack() as undo:
+        assert_named(site, lines, **fault(site, undo))
     wait_until_healthy(site)
 
 
