@@ -356,7 +356,7 @@ MISTAKES: dict[str, tuple[Callable[[Site], Variables], Lines]] = {
     ),
     "TLS to a broker that has none": (
         lambda site: {"REDIS_URL": site.broker.url().replace("redis://", "rediss://")},
-        [("broker", "the broker does not answer"), ("cache", "the cache does not answer")],
+        [("broker", "no answer in 7 seconds"), ("cache", "no answer in 7 seconds")],
     ),
     "wrong address of the results": (
         lambda site: {"CELERY_RESULT_BACKEND": at(site.broker.url(), port=1)},

@@ -13,6 +13,7 @@ var variables = [
 {%- endfor %}
   'REDIS_URL'
   'SECRET_KEY'
+  'SITE_DOMAIN'
 ]
 
 resource vault 'Microsoft.KeyVault/vaults@2025-05-01' existing = {

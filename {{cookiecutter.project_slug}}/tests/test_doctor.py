@@ -87,7 +87,9 @@ def test_doctor_speaks_json(settings: Settings) -> None:
 @pytest.mark.usefixtures("_this_thread")
 def test_doctor_waits_until_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker, "ping_broker", refuse)
-    monkeypatch.setattr("time.sleep", lambda _: monkeypatch.setattr(broker, "ping_broker", ping_broker))
+    monkeypatch.setattr(
+        "time.sleep", lambda _: monkeypatch.setattr(broker, "ping_broker", ping_broker)
+    )
     assert run_doctor("--wait", "60")[0] == 0
 
 
