@@ -209,7 +209,19 @@ def site(
 
 def wait_until_healthy(site: Site) -> None:
     """Wait until no check finds anything."""
-    wait_until(lambda: site.watcher.run() == [[]], 60, "a healthy system")
+    last: list[Any] = []
+
+    def healthy() -> bool:
+        last[:] = site.watcher.run()
+        return last == [[]]
+
+    try:
+        wait_until(healthy, 90, "a healthy system")
+    except AssertionError as error:
+        for process in (site.worker, site.beat):
+            error.add_note(process.tail(20))
+        error.add_note(f"found: {last}")
+        raise
 
 
 def doctor(site: Site, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -356,7 +368,7 @@ MISTAKES: dict[str, tuple[Callable[[Site], Variables], Lines]] = {
     ),
     "TLS to a broker that has none": (
         lambda site: {"REDIS_URL": site.broker.url().replace("redis://", "rediss://")},
-        [("broker", "no answer in 7 seconds"), ("cache", "no answer in 7 seconds")],
+        [("broker", "no answer in 7 seconds"), ("cache", "the cache does not answer")],
     ),
     "wrong address of the results": (
         lambda site: {"CELERY_RESULT_BACKEND": at(site.broker.url(), port=1)},
@@ -624,7 +636,7 @@ FAULTS: dict[str, tuple[Fault, Lines]] = {
     ),
     "no connections left": (
         partial(connections, left=0),
-        [("database", "stop what holds connections")],
+        [("database", "stop what holds ")],
     ),
     "limit of the role": (
         limited_role,

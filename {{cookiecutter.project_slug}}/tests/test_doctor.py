@@ -14,6 +14,7 @@ from pytest_django import Settings
 
 from apps.operations import checks
 from apps.operations.checks import Check, Result, broker, run_checks
+from apps.operations.checks.configuration import settings_module
 from apps.operations.models import Heartbeat
 from apps.operations.pings import ping_broker
 
@@ -56,7 +57,7 @@ def test_doctor_finds_nothing_on_a_healthy_system(settings: Settings) -> None:
     code, output = run_doctor()
     assert code == 0, output
     first, *others = output.splitlines()
-    assert first.endswith(f"{settings.VERSION} with {{ cookiecutter.project_slug }}.settings.testing")
+    assert first == f"{settings.SERVICE_NAME} {settings.VERSION} with {settings_module()}"
     assert others == [f"ok       {check.name}" for check in checks.CHECKS]
     assert not Heartbeat.objects.exists()
 
@@ -79,7 +80,7 @@ def test_doctor_speaks_json(settings: Settings) -> None:
     report = json.loads(output)
     assert report["healthy"] is True
     assert report["version"] == settings.VERSION
-    assert report["settings"].endswith(".settings.testing")
+    assert report["settings"] == settings_module()
     assert {"check": "database", "problems": [], "skipped": None} in report["results"]
 
 
