@@ -300,6 +300,9 @@ def at(url: str, **changes: Any) -> str:
     return urlunsplit(parts._replace(netloc=location, **changes))
 
 
+# Either the client's patience ends first, or doctor's.
+HANGING_BROKER = [("cache", " answer"), ("broker", " answer")]
+
 # Name -> the variables, and the lines by which the fault is named. What the settings refuse is
 # under no check.
 MISTAKES: dict[str, tuple[Callable[[Site], Variables], Lines]] = {
@@ -368,7 +371,7 @@ MISTAKES: dict[str, tuple[Callable[[Site], Variables], Lines]] = {
     ),
     "TLS to a broker that has none": (
         lambda site: {"REDIS_URL": site.broker.url().replace("redis://", "rediss://")},
-        [("broker", "no answer in 7 seconds"), ("cache", "the cache does not answer")],
+        HANGING_BROKER,
     ),
     "wrong address of the results": (
         lambda site: {"CELERY_RESULT_BACKEND": at(site.broker.url(), port=1)},
@@ -664,7 +667,7 @@ FAULTS: dict[str, tuple[Fault, Lines]] = {
     ),
     "broker frozen": (
         frozen_broker,
-        [("cache", "the cache does not answer"), ("broker", "the broker does not answer")],
+        HANGING_BROKER,
     ),
     "unknown certificate of the broker": (
         unknown_certificate_of_the_broker,

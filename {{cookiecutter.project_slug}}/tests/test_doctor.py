@@ -132,7 +132,7 @@ def test_a_check_that_hangs_holds_up_only_those_that_need_it(
     for thread in threads[1:3]:
         thread.join(10)
     end.set()
-    assert slow.problems == ["no answer in 0 seconds: what it asks may hang."]
+    assert slow.problems == ["no answer in 0 seconds: does what it asks hang? Restart that."]
     assert (after.skipped, later.skipped) == ("slow", "after")
     assert broken.problems == ["could not be looked at (refused by the test)."]
     assert fast.passed

@@ -139,4 +139,5 @@ def _unknown(check: Check, results: Mapping[str, Result], patience: float) -> Re
     waits_for = next((name for name in check.needs if name not in results), None)
     if waits_for:
         return Result(check.name, skipped=waits_for)
-    return Result(check.name, [f"no answer in {patience:.0f} seconds: what it asks may hang."])
+    problem = f"no answer in {patience:.0f} seconds: does what it asks hang? Restart that."
+    return Result(check.name, [problem])
