@@ -144,12 +144,12 @@ class Site:
         """Change something as the database's administrator."""
         url = at(self.postgres.admin_url, path=f"/{self.database}")
         with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
 
     def redis(self, *command: str | int) -> Any:
         """Send a command to the broker."""
         with redis_client.Redis.from_url(self.broker.url()) as client:
-            return client.execute_command(*command)  # type: ignore[no-untyped-call]
+            return client.execute_command(*command)
 
     def takes_connections(self) -> bool:
         """Return whether the database has a free connection."""
@@ -233,7 +233,7 @@ def doctor(site: Site, *arguments: str, **variables: str) -> subprocess.Complete
         variables: variables that it has besides those of the other processes.
     """
     started = time.monotonic()
-    result = site.stack.manage("doctor", *arguments, **variables)
+    result = site.stack.manage("doctor", *arguments, timeout=60, **variables)
     seconds = time.monotonic() - started
     if seconds > LIMIT:
         # Is it doctor, or is the machine so busy that each process needs seconds to start?

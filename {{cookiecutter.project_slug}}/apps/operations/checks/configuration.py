@@ -1,7 +1,6 @@
 """Looks at what this process was given: its settings and the files of its image."""
 
 import os
-from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -61,7 +60,7 @@ def check_hosts() -> list[str]:
                 f"CSRF_TRUSTED_ORIGINS holds {origin}, whose forms can be forged by whoever is on "
                 "the visitor's way: write https://."
             )
-        elif not _is_allowed((parts.hostname or "").removeprefix("*"), hosts):
+        elif not any(is_same_domain(parts.hostname or "", host) for host in hosts):
             problems.append(
                 f"CSRF_TRUSTED_ORIGINS holds {origin}, which ALLOWED_HOSTS does not answer: remove "
                 "it, or allow the host."
@@ -70,12 +69,8 @@ def check_hosts() -> list[str]:
 
 
 def _is_of(domain: str, host: str) -> bool:
-    """Return whether a host of ``ALLOWED_HOSTS`` is the domain, one below it or a pattern of it."""
-    return host.lstrip(".") == domain or host.endswith(f".{domain}") or is_same_domain(domain, host)
-
-
-def _is_allowed(host: str, allowed: Iterable[str]) -> bool:
-    return any(is_same_domain(host, pattern) for pattern in allowed)
+    """Return whether a host of ``ALLOWED_HOSTS`` answers for the domain, or is one below it."""
+    return is_same_domain(domain, host) or host.endswith(f".{domain}")
 
 
 def check_static_files() -> list[str]:
