@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 import secrets
@@ -12,7 +13,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from copy import copy
 from pathlib import Path
 from typing import Final, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -160,7 +160,7 @@ class Postgres(OwnServer, PostgresServer):
         Raises:
             AssertionError: it did not come up within 30 seconds; its log is the message.
         """
-        follower = copy(self)
+        follower = copy.copy(self)
         follower._process = None
         follower.port = free_port()
         follower.admin_url = self.admin_url.replace(f":{self.port}/", f":{follower.port}/")
@@ -247,15 +247,15 @@ def _binaries_for(user: str | None, folder: Path) -> Path:
     if user is None or _can_run(package / installation / "bin" / "initdb", user, folder):
         return package / installation / "bin"
     # The programs find their libraries relative to themselves, so the copy has the same shape.
-    twin = folder / "wheel"
+    copy = folder / "wheel"
     for part in (f"{package.name}/{installation}", f"{package.name}.libs"):
         if (package.parent / part).is_dir():
-            shutil.copytree(package.parent / part, twin / part)
-    for path in (twin, *twin.rglob("*")):
+            shutil.copytree(package.parent / part, copy / part)
+    for path in (copy, *copy.rglob("*")):
         path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
         if path.parent.name == "bin":
             path.chmod(0o555)
-    return twin / package.name / installation / "bin"
+    return copy / package.name / installation / "bin"
 
 
 def _can_run(program: Path, user: str, folder: Path) -> bool:
