@@ -88,7 +88,8 @@ def check_migrations() -> list[str]:
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if not plan:
         return []
-    names = ", ".join(str(migration) for migration, _ in plan)
+    names = ", ".join(str(migration) for migration, _ in plan[:3])
+    names += ", ..." if len(plan) > 3 else ""
     return [f"{len(plan)} not applied ({names}): run python manage.py release."]
 
 
