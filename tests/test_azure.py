@@ -47,6 +47,7 @@ VARIABLES = {
     "EMAIL_HOST_USER",
     "REDIS_URL",
     "SECRET_KEY",
+    "SITE_DOMAIN",
 }
 
 

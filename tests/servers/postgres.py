@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 import secrets
@@ -10,7 +11,8 @@ import signal
 import stat
 import subprocess
 import tempfile
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -148,6 +150,39 @@ class Postgres(OwnServer, PostgresServer):
         process.send_signal(STOP_SIGNALS[mode])
         process.wait(30)
         process.close()
+
+    @contextmanager
+    def standby(self) -> Iterator[str]:
+        """Yield the address of another server, which follows this one and takes no writes.
+
+        It is that of the database `postgres`, as its administrator.
+
+        Raises:
+            AssertionError: it did not come up within 30 seconds; its log is the message.
+        """
+        follower = copy.copy(self)
+        follower._process = None
+        follower.port = free_port()
+        follower.admin_url = self.admin_url.replace(f":{self.port}/", f":{follower.port}/")
+        follower._folder = _folder_for(self.user)
+        try:
+            subprocess.run(
+                [
+                    str(self.program("pg_basebackup")),
+                    f"--dbname={self.admin_url}",
+                    "--pgdata=data",
+                    "--write-recovery-conf",
+                    "--checkpoint=fast",
+                    "--no-sync",
+                ],
+                cwd=follower._folder,
+                check=True,
+                **identity(self.user),
+            )
+            follower.start()
+            yield follower.admin_url
+        finally:
+            follower.__exit__()
 
     def _create_cluster(self) -> None:
         password_file = self._folder / "password"

@@ -241,6 +241,7 @@ module secrets 'secrets.bicep' = {
       REDIS_PASSWORD: redisPassword
       REDIS_URL: 'rediss://:${uriComponent(redisPassword)}@${redis.properties.hostName}:10000/0'
       SECRET_KEY: secretKey
+      SITE_DOMAIN: empty(customDomain) ? webHost : customDomain
     }
   }
 }

@@ -16,6 +16,7 @@ var variables = [
 {%- endif %}
   'REDIS_URL'
   'SECRET_KEY'
+  'SITE_DOMAIN'
 ]
 
 resource vault 'Microsoft.KeyVault/vaults@2025-05-01' existing = {

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from apps.notifications.errors import PermanentDeliveryError, TemporaryDeliveryError
-from apps.operations import checks
+from apps.operations.checks import email
 
 
 class Provider:
@@ -24,32 +24,32 @@ class Provider:
 @pytest.fixture
 def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
     provider = Provider()
-    monkeypatch.setattr(checks, "check_login", provider)
+    monkeypatch.setattr(email, "check_login", provider)
     monkeypatch.setattr("time.monotonic", lambda: 0.0)
-    checks._login_problems.cache_clear()
+    email._login_problems.cache_clear()
     yield provider
-    checks._login_problems.cache_clear()
+    email._login_problems.cache_clear()
 
 
 def test_an_accepted_login_is_asked_for_once_in_a_while(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert checks.check_email() == checks.check_email() == []
+    assert email.check_email() == email.check_email() == []
     assert provider.asked == 1
-    monkeypatch.setattr("time.monotonic", lambda: checks.LOGIN_INTERVAL)
-    assert checks.check_email() == []
+    monkeypatch.setattr("time.monotonic", lambda: email.LOGIN_INTERVAL)
+    assert email.check_email() == []
     assert provider.asked == 2
 
 
 def test_a_refused_login_is_told_again_and_not_tried_again(provider: Provider) -> None:
     provider.error = PermanentDeliveryError("refused")
-    assert checks.check_email() == checks.check_email() == ["refused"]
+    assert email.check_email() == email.check_email() == ["refused"]
     assert provider.asked == 1
 
 
 def test_an_outage_is_over_as_soon_as_the_provider_answers(provider: Provider) -> None:
     provider.error = TemporaryDeliveryError("away")
-    assert checks.check_email() == ["away"]
+    assert email.check_email() == ["away"]
     provider.error = None
-    assert checks.check_email() == []
+    assert email.check_email() == []
     assert provider.asked == 2

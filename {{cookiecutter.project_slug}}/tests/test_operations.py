@@ -1,15 +1,10 @@
-"""Checks, doctor, release and the start of a worker."""
+"""Pings, release and the start of a worker."""
 
-import json
 import logging
-import re
 import ssl
 import sys
-import threading
 import uuid
-from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
 from io import StringIO
 from typing import Any, ClassVar
 
@@ -24,17 +19,16 @@ from django.contrib.sessions.models import Session
 from django.core import mail
 from django.core.cache import cache
 from django.core.management import CommandError, call_command
-from django.db import OperationalError, connection, connections
+from django.db import OperationalError, connection
 from django.db.models import Model
 from django.test import Client, override_settings
 from django.utils import timezone
 
 from apps.accounts.models import User
-from apps.operations import alerts, checks, heartbeat, pings, programs
+from apps.operations import alerts, heartbeat, pings, programs
 from apps.operations.apps import OperationsConfig
 from apps.operations.management.commands import release
 from apps.operations.models import FailedTask, Heartbeat, ScheduledRun
-from apps.operations.overdue import OverdueEntry
 from apps.operations.redis_tls import CertificateError, ConnectionPool, SSLConnection
 from apps.operations.tasks import clear_expired_sessions, record_heartbeat
 
@@ -50,161 +44,12 @@ def do_nothing(*_: Any, **__: Any) -> None:
     """Be a service that is there."""
 
 
-class ImmediateThread:
-    """Runs at once and in the test's own thread, which has the test's database."""
-
-    def __init__(self, target: Callable[..., None], args: tuple[Any, ...], **_: Any) -> None:
-        self._run = partial(target, *args)
-
-    def start(self) -> None:
-        """Run."""
-        self._run()
-
-
-def run_doctor(*arguments: str) -> tuple[int, str]:
-    """Return the exit code and the output of doctor."""
-    output = StringIO()
-    try:
-        call_command("doctor", *arguments, stdout=output, no_color=True)
-    except SystemExit as end:
-        return int(str(end.code)), output.getvalue()
-    return 0, output.getvalue()
-
-
-@pytest.fixture
-def _healthy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "Thread", ImmediateThread)
-    monkeypatch.setattr(connections, "close_all", do_nothing)
-    monkeypatch.setattr(checks, "check_configuration", list)
-    monkeypatch.setattr(checks, "ping_broker", do_nothing)
-    healthy = tuple(
-        checks.Check("configuration", list) if check.name == "configuration" else check
-        for check in checks.CHECKS
-    )
-    monkeypatch.setattr(checks, "CHECKS", healthy)
-
-
-@pytest.mark.django_db
-@pytest.mark.usefixtures("_healthy")
-def test_doctor_finds_nothing_on_a_healthy_system() -> None:
-    code, output = run_doctor()
-    assert code == 0
-    assert output.splitlines() == [f"ok       {check.name}" for check in checks.CHECKS]
-    assert not Heartbeat.objects.exists()
-
-
-@pytest.mark.django_db
-@pytest.mark.usefixtures("_healthy")
-def test_doctor_names_a_problem_in_one_line_and_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "ping_broker", refuse)
-    code, output = run_doctor()
-    assert code == 1
-    assert "PROBLEM  broker: does not answer (refused by the test): is CELERY_BROKER_URL" in output
-    assert "skipped  round trip: broker must pass first" in output
-
-
-@pytest.mark.django_db
-@pytest.mark.usefixtures("_healthy")
-def test_doctor_speaks_json() -> None:
-    code, output = run_doctor("--json")
-    assert code == 0
-    report = json.loads(output)
-    assert report["healthy"] is True
-    assert {"check": "database", "problems": [], "skipped": None} in report["results"]
-
-
-@pytest.mark.django_db
-@pytest.mark.usefixtures("_healthy")
-def test_doctor_waits_until_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "ping_broker", refuse)
-
-    def recover(seconds: float) -> None:
-        monkeypatch.setattr(checks, "ping_broker", do_nothing)
-
-    monkeypatch.setattr("time.sleep", recover)
-    assert run_doctor("--wait", "60")[0] == 0
-
-
-def test_a_check_that_hangs_holds_up_only_those_that_need_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    end = threading.Event()
-
-    def hang() -> list[str]:
-        end.wait(60)
-        return []
-
-    def fail() -> list[str]:
-        raise ConnectionError("refused\nby the test")
-
-    monkeypatch.setattr(
-        checks,
-        "CHECKS",
-        (
-            checks.Check("slow", hang),
-            checks.Check("after", list, needs=("slow",)),
-            checks.Check("later", list, needs=("after",)),
-            checks.Check("broken", fail),
-            checks.Check("fast", list),
-        ),
-    )
-    slow, after, later, broken, fast = checks.run_checks(patience=0.3)
-    for thread in threading.enumerate():
-        if thread.name in ("check-after", "check-later"):
-            thread.join(10)
-    end.set()
-    assert slow.problems == ["no answer in 0 seconds: what it asks may hang."]
-    assert (after.skipped, later.skipped) == ("slow", "after")
-    assert broken.problems == ["could not be looked at (refused by the test)."]
-    assert fast.passed
-
-
-@pytest.mark.django_db
-def test_the_configuration_check_reports_what_django_finds() -> None:
-    with override_settings(ALLOWED_HOSTS=[], DEBUG=False):
-        problems = checks.check_configuration()
-    assert any("security.W020" in problem for problem in problems)
-
-
-@pytest.mark.parametrize(
-    ("check", "ping"),
-    [
-        (checks.check_database, "ping_database"),
-        (checks.check_cache, "ping_cache"),
-        (checks.check_broker, "ping_broker"),
-    ],
-)
-def test_a_service_that_is_not_there_is_a_problem(
-    monkeypatch: pytest.MonkeyPatch, check: Callable[[], list[str]], ping: str
-) -> None:
-    monkeypatch.setattr(checks, ping, refuse)
-    [problem] = check()
-    assert "refused by the test" in problem
-
-
 @pytest.mark.django_db(transaction=True)
 def test_a_connection_that_had_an_error_is_looked_at_before_it_is_used() -> None:
     pings.ping_database()
     connection.errors_occurred = True
     pings.ping_database()
     assert not connection.errors_occurred
-
-
-@pytest.mark.django_db
-def test_pending_migrations_are_a_problem() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM django_migrations WHERE app = 'operations'")
-    [problem] = checks.check_migrations()
-    assert "operations.0001_initial" in problem
-    assert "manage.py release" in problem
-
-
-@pytest.mark.django_db
-def test_a_task_that_nobody_runs_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "ROUND_TRIP_TIMEOUT", 0.1)
-    monkeypatch.setattr(record_heartbeat, "apply_async", do_nothing)
-    [problem] = checks.check_round_trip()
-    assert "queue maintenance" in problem
 
 
 def test_a_cache_that_keeps_nothing_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -432,45 +277,6 @@ def test_a_process_that_can_not_start_again_and_again_alerts_once(
     [alert] = mail.outbox
     assert "worker could not start: the database does not answer" in alert.subject
     assert "private" not in alert.body
-
-
-@pytest.fixture
-def _not_eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(current_app.conf, "task_always_eager", False)
-
-
-@pytest.mark.django_db
-@pytest.mark.usefixtures("_not_eager")
-def test_an_old_heartbeat_of_the_schedule_is_a_problem() -> None:
-    record_heartbeat("{{ cookiecutter.__sender }}")
-    assert checks.check_{{ cookiecutter.__sender }}() == []
-    Heartbeat.objects.update(seen_at=timezone.now() - timedelta(minutes=20))
-    [problem] = checks.check_{{ cookiecutter.__sender }}()
-    assert re.fullmatch(
-        r"sent its last heartbeat 120\d seconds ago: do {{ cookiecutter.__sender }} and a worker run\?", problem
-    )
-
-
-@pytest.mark.django_db
-@pytest.mark.usefixtures("_not_eager")
-def test_a_new_deployment_may_take_its_time_for_the_first_heartbeat() -> None:
-    [problem] = checks.check_{{ cookiecutter.__sender }}()
-    assert "run python manage.py release" in problem
-    ScheduledRun.objects.create(name="any", schedule="any", expected_since=timezone.now())
-    assert checks.check_{{ cookiecutter.__sender }}() == []
-    ScheduledRun.objects.update(expected_since=timezone.now() - timedelta(minutes=16))
-    [problem] = checks.check_{{ cookiecutter.__sender }}()
-    assert "has sent no heartbeat since the release 96" in problem
-
-
-@pytest.mark.django_db
-@pytest.mark.usefixtures("_not_eager")
-def test_an_overdue_entry_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = OverdueEntry("report", due=timezone.now(), last_run=None)
-    monkeypatch.setattr(checks, "overdue_entries", lambda: [entry])
-    [problem] = checks.check_schedule()
-    assert problem.startswith("report was due at ")
-    assert problem.endswith("; it never ran.")
 
 
 class FakeWatch:

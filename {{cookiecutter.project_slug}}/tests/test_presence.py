@@ -10,7 +10,8 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from pytest_django import Settings
 
-from apps.operations import checks, presence
+from apps.operations import presence
+from apps.operations.checks.schedule import check_beat
 from apps.operations.models import RunningBeat
 from apps.operations.presence import Presence, alert_doubled_beats, doubled_beats
 from apps.operations.tasks import delete_old_failures
@@ -105,7 +106,7 @@ def test_doctor_names_the_beats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(current_app.conf, "task_always_eager", False)
     beat_on("one", started=100)
     beat_on("two", started=50)
-    [problem] = checks.check_beat()
+    [problem] = check_beat()
     assert problem == (
         "2 of them run (process 1 on one and process 1 on two) and each sends every task: "
         "stop all but one."

@@ -29,6 +29,11 @@ DEBUG = False
 SECRET_KEY = env.text("SECRET_KEY")
 SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
 ALLOWED_HOSTS = env.hosts()
+# What visitors write; doctor looks whether ALLOWED_HOSTS answers it.
+SITE_DOMAINS = env.items(
+    "SITE_DOMAIN",
+    default=["{{ cookiecutter.domain_name }}"],
+)
 ROOT_URLCONF = "{{ cookiecutter.project_slug }}.urls"
 WSGI_APPLICATION = "{{ cookiecutter.project_slug }}.wsgi.application"
 ASGI_APPLICATION = "{{ cookiecutter.project_slug }}.asgi.application"
