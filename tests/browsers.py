@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
+from tests.processes import wait_until
 from tests.production import HOST, PROXY_HEADERS
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -29,6 +31,7 @@ needs_browser = pytest.mark.skipif(
 
 ARGUMENTS = (
     "--headless=new",
+    "--hide-scrollbars",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -110,6 +113,22 @@ class Browser:
         """Return the first element that a CSS selector fits."""
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
+    def press(self, selector: str, key: str = "") -> None:
+        """Use a link or a button, and wait for the page that comes.
+
+        Args:
+            selector: CSS selector.
+            key: the key to use it with; the mouse if not given.
+        """
+        page, element = self.find("html"), self.find(selector)
+        if key:
+            element.send_keys(key)
+        else:
+            element.click()
+        wait_until(lambda: _is_gone(page), 20, "the next page")
+        ready = "return document.readyState === 'complete'"
+        wait_until(lambda: self.driver.execute_script(ready), 20, "the whole page")
+
     def show_on(self, screen: Screen) -> None:
         """Show pages on another screen from now on."""
         metrics = {"width": screen.width, "height": screen.height}
@@ -158,9 +177,16 @@ class Browser:
             and event["params"]["reason"] == "httpHeaderRefresh"
         ]
 
-    def screenshot(self, file: Path, screen: Screen) -> None:
-        """Write a picture of the upper part of the page."""
-        self.show_on(screen)
+    def screenshot(self, file: Path, width: int) -> None:
+        """Write a picture of the whole page.
+
+        Args:
+            file: PNG.
+            width: in CSS pixels.
+        """
+        self.show_on(Screen(width, 800))
+        height = self.driver.execute_script("return document.documentElement.scrollHeight")
+        self.show_on(Screen(width, height))
         self.driver.save_screenshot(str(file))
 
     def _events(self) -> Iterable[dict[str, Any]]:
@@ -169,6 +195,14 @@ class Browser:
 
     def _command(self, name: str, parameters: dict[str, Any]) -> None:
         self.driver.execute_cdp_cmd(name, parameters)
+
+
+def _is_gone(element: WebElement) -> bool:
+    try:
+        element.is_enabled()
+    except WebDriverException:
+        return True
+    return False
 
 
 def _axe_core() -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 from threading import Lock
 
 from celery import current_app
-from celery.schedules import BaseSchedule
+from celery.schedules import BaseSchedule, crontab
 from django.conf import settings
 from django.utils import timezone
 {%- if cookiecutter.scheduler == "database" %}
@@ -98,9 +98,15 @@ class Health:
         return sum(len(result.problems) for result in self.results)
 
     @property
-    def skipped(self) -> int:
-        """How many checks did not run."""
-        return sum(result.skipped is not None for result in self.results)
+    def passed(self) -> list[Result]:
+        """The checks that found nothing."""
+        return [result for result in self.results if result.passed]
+
+    @property
+    def not_passed(self) -> list[Result]:
+        """The checks that found problems, and then those that did not run."""
+        others = [result for result in self.results if not result.passed]
+        return sorted(others, key=lambda result: result.skipped is not None)
 
 
 @dataclass(frozen=True)
@@ -250,5 +256,9 @@ def _entries() -> list[EntryState]:
 
 def _in_short(when: BaseSchedule) -> str:
     """Return a schedule as Celery writes it, less what nobody needs to read."""
-    text = str(when).strip("<>").replace(" (m/h/dM/MY/d)", "").removeprefix("crontab: ")
-    return text.replace("freq: ", "every ").replace(".00 ", " ")
+    if isinstance(when, crontab):
+{%- if cookiecutter.scheduler == "database" %}
+        # Not str(when), which has another order and several lines for a row of the database.
+{%- endif %}
+        return crontab.__repr__(when).removeprefix("<crontab: ").removesuffix(" (m/h/dM/MY/d)>")
+    return str(when).strip("<>").replace("freq: ", "every ").replace(".00 ", " ")
