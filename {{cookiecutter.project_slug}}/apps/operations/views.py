@@ -18,6 +18,7 @@ from apps.operations.background import answer, begin
 from apps.operations.pings import ping_database
 from apps.operations.retry import NotRetriedError, send_again
 from apps.operations.status import LatestHealth, read_records
+from apps.operations.tasks import RETENTION
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ def status(request: HttpRequest) -> HttpResponse:
         "health": _health.get(),
         "records": records and answer(records, deadline, "schedule and failures"),
         "refresh": REFRESH if refreshes else None,
+        "days": RETENTION.days,
     }
     response = render(request, "status.html", context)
     if refreshes:
