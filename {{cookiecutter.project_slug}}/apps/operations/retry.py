@@ -118,16 +118,17 @@ def send_again(failure_id: int) -> str:
         NotRetriedError: If it was not sent.
         django.db.Error: If the database does not answer.
     """
-    failure = FailedTask.objects.filter(pk=failure_id).first()
-    if failure is None:
-        raise NotRetriedError("This failure is no longer known.")
     # The broker first, because sending waits for one that hangs.
     deadline = time.monotonic() + PATIENCE
     if not answer(begin(_broker_answers), deadline, "the broker"):
         raise NotRetriedError("The broker does not answer, so nothing was sent. Try again later.")
-    messages = FailedMessage.objects.filter(failure=failure)
+    messages = FailedMessage.objects.filter(failure=failure_id)
     with transaction.atomic():
         contents = list(messages.values_list("content", flat=True))
+        # After the message: who has sent it meanwhile has left a mark here.
+        failure = FailedTask.objects.filter(pk=failure_id).first()
+        if failure is None:
+            raise NotRetriedError("This failure is no longer known.")
         if reason := obstacle(failure, has_message=bool(contents)):
             raise NotRetriedError(f"Nothing was sent. {reason}")
         # A second call waits here for the end of the first.
