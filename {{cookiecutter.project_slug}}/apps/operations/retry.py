@@ -75,7 +75,7 @@ def message_to_keep(
             }
         )
         plain_arguments = json.loads(celery_json.dumps(arguments))
-    except TypeError:
+    except (TypeError, ValueError):
         raise NotKeptError("Its arguments are no JSON.") from None
     if len(message) > LONGEST_MESSAGE:
         raise NotKeptError(f"Its message is longer than {LONGEST_MESSAGE // 1024} KiB.")
