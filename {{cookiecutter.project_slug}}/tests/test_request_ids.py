@@ -150,3 +150,17 @@ def test_a_failure_in_the_main_process_is_handled_like_any_other() -> None:
     except Ignore:
         receive(request_id="of-the-request").on_failure(ExceptionInfo())
     assert get_contextvars() == {}
+
+
+def test_whoever_hears_that_a_task_ran_out_of_time_may_ask_for_its_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+    message = receive(retries=2)
+    monkeypatch.setattr(
+        "celery.worker.request.Request.on_timeout",
+        lambda self, *_: seen.append(self.task.request.retries),
+    )
+    message.on_timeout(False, 5)
+    assert seen == [2]
+    assert clear_expired_sessions.request.retries == 0

@@ -5,10 +5,14 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import TemplateView
 
+from apps.operations.views import retry, status
+
 urlpatterns = [
     path("", TemplateView.as_view(template_name="home.html"), name="home"),
     path("accounts/", include("django.contrib.auth.urls")),
     path(settings.ADMIN_PATH, admin.site.urls),
+    path("status/", status, name="status"),
+    path("status/failures/<int:failure_id>/retry/", retry, name="retry"),
 {%- if cookiecutter.email_provider != "smtp" %}
     path("anymail/", include("apps.notifications.urls")),
 {%- endif %}

@@ -20,9 +20,10 @@ from apps.operations.alerts import (
     send_alert,
     send_now,
 )
-from apps.operations.models import FailedTask
+from apps.operations.models import FailedMessage, FailedTask
 from apps.operations.pings import ping_database
 from apps.operations.reports import FailureGroup, failures_subject
+from apps.operations.retry import NotKeptError, message_to_keep
 from apps.operations.tasks import send_failure_alert, send_failure_digest
 
 logger = logging.getLogger(__name__)
@@ -48,10 +49,16 @@ def argument_names(
     Returns:
         The names in the order of the task's signature.
     """
+    return list(_arguments_by_name(task, args, kwargs))
+
+
+def _arguments_by_name(
+    task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Mapping[str, Any]:
     try:
-        return list(inspect.signature(task.run).bind(*args, **kwargs).arguments)
+        return inspect.signature(task.run).bind(*args, **kwargs).arguments
     except TypeError:
-        return [*(f"#{position}" for position in range(1, len(args) + 1)), *kwargs]
+        return {f"#{position}": value for position, value in enumerate(args, 1)} | dict(kwargs)
 
 
 def traceback_without_values(exception: BaseException) -> str:
@@ -105,6 +112,12 @@ def report_failure(
         traceback=traceback_without_values(exception),
         failed_at=timezone.now(),
     )
+    message = None
+    try:
+        arguments = _arguments_by_name(sender, args, kwargs)
+        message = FailedMessage(content=message_to_keep(sender, args, kwargs, arguments))
+    except NotKeptError as refusal:
+        failure.not_kept = str(refusal)
     logger.error(
         "task %s[%s] failed for good: %s",
         failure.task,
@@ -117,7 +130,7 @@ def report_failure(
             "attempts": failure.attempts,
         },
     )
-    recorded = _record(failure)
+    recorded = _record(failure, message)
     subject = failures_subject(failure.task, failure.reason)
     if failure.task in SILENT_TASKS or not settings.ALERT_RECIPIENTS or not claim(subject):
         return
@@ -128,12 +141,15 @@ def report_failure(
         defer(subject)
 
 
-def _record(failure: FailedTask) -> bool:
+def _record(failure: FailedTask, message: FailedMessage | None) -> bool:
     """Write a failure down, and return whether that was possible."""
     try:
         ping_database()
         with transaction.atomic():
             failure.save()
+            if message:
+                message.failure = failure
+                message.save()
     except Exception as error:
         logger.warning("a failure could not be recorded: %s", type(error).__name__)
         return False

@@ -45,7 +45,13 @@ class Request(request.Request):
     def on_timeout(self, *args: Any) -> None:
         """Log that the task ran into a limit of time."""
         with self._lines():
-            super().on_timeout(*args)
+            # Whoever hears of the failure may ask the task, as after any other failure.
+            request: Any = self
+            request.task.request_stack.push(request._context)
+            try:
+                super().on_timeout(*args)
+            finally:
+                request.task.request_stack.pop()
 
     def on_failure(self, *args: Any, **options: Any) -> Any:
         """Log and handle that the task failed, or that its child process died."""

@@ -1,5 +1,7 @@
 """Signs of life, failures, alerts, and what is known of the schedule."""
 
+from datetime import datetime
+
 from django.db import models
 
 
@@ -28,6 +30,10 @@ class FailedTask(models.Model):
     failed_at = models.DateTimeField(db_index=True)
     # When an alert or a digest told of it.
     reported_at = models.DateTimeField(null=True)
+    # Why its message is not kept for a retry, if it is not.
+    not_kept = models.CharField(max_length=255, blank=True)
+    # When it was sent again.
+    retried_at = models.DateTimeField(null=True)
 
     class Meta:
         indexes = (
@@ -36,6 +42,17 @@ class FailedTask(models.Model):
 
     def __str__(self) -> str:
         return f"{self.task}[{self.task_id}]"
+
+
+class FailedMessage(models.Model):
+    """What it takes to send a failed task again; private, so only the retry reads it."""
+
+    failure = models.OneToOneField(FailedTask, on_delete=models.CASCADE, primary_key=True)
+    # Text, because PostgreSQL's JSON takes no null characters and no infinity.
+    content = models.TextField()
+
+    def __str__(self) -> str:
+        return f"message of failure {self.pk}"
 
 
 class SentAlert(models.Model):
@@ -63,6 +80,11 @@ class ScheduledRun(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def waiting_since(self) -> datetime:
+        """Since when the next run is waited for."""
+        return max(self.expected_since, self.started_at or self.expected_since)
 {%- if cookiecutter.scheduler in ("database", "code") %}
 
 

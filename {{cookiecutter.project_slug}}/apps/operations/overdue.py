@@ -89,6 +89,18 @@ def expect_runs() -> None:
             )
 
 
+def due_after(since: datetime, when: BaseSchedule) -> datetime:
+    """Return when an entry is due for the first time after a moment, to the second.
+
+    Args:
+        since: The moment, such as that of its last run.
+        when: Its schedule.
+    """
+    # Rounded, because the schedule looks at the clock itself, a moment later.
+    due: datetime = timezone.now() + when.remaining_estimate(since) + HALF_A_SECOND
+    return due.replace(microsecond=0)
+
+
 def overdue_entries() -> list[OverdueEntry]:
     """Return the entries of the schedule that should have run and did not."""
     found = []
@@ -97,11 +109,9 @@ def overdue_entries() -> list[OverdueEntry]:
         when = entries.get(run.name)
         if when is None or str(when) != run.schedule:
             continue
-        since = max(run.expected_since, run.started_at or run.expected_since)
-        now = timezone.now()
-        # Rounded, because the schedule looks at the clock itself, a moment later.
-        due = (now + when.remaining_estimate(since) + HALF_A_SECOND).replace(microsecond=0)
-        if since < due and now - due > max(GRACE, (due - since) / 10):
+        since = run.waiting_since
+        due = due_after(since, when)
+        if since < due and timezone.now() - due > max(GRACE, (due - since) / 10):
             found.append(OverdueEntry(run.name, due, run.started_at))
     return found
 

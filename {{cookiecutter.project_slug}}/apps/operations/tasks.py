@@ -9,9 +9,20 @@ from django.utils import timezone
 
 from apps.notifications.errors import TemporaryDeliveryError
 from apps.notifications.tasks import MAX_RETRIES, backoff, try_again
-from apps.operations import reports
+from apps.operations import reports, retry
 from apps.operations.alerts import defer
-from apps.operations.models import FailedTask, Heartbeat, {% if cookiecutter.scheduler in ("database", "code") %}RunningBeat, {% endif %}ScheduledRun, SentAlert
+{%- if cookiecutter.scheduler in ("database", "code") %}
+from apps.operations.models import (
+    FailedMessage,
+    FailedTask,
+    Heartbeat,
+    RunningBeat,
+    ScheduledRun,
+    SentAlert,
+)
+{%- else %}
+from apps.operations.models import FailedMessage, FailedTask, Heartbeat, ScheduledRun, SentAlert
+{%- endif %}
 
 # What is longer without a heartbeat is a pause of the whole schedule.
 LONGEST_GAP = timedelta(minutes={{ 20 if cookiecutter.scheduler == "platform" else 5 }})
@@ -51,6 +62,7 @@ def clear_expired_sessions() -> None:
 def delete_old_failures() -> None:
     """Delete what is known of failures{% if cookiecutter.scheduler in ("database", "code") %}, alerts and beats{% else %} and alerts{% endif %} that were long ago."""
     now = timezone.now()
+    FailedMessage.objects.filter(failure__failed_at__lt=now - retry.RETENTION).delete()
     FailedTask.objects.filter(failed_at__lt=now - RETENTION).delete()
     SentAlert.objects.filter(sent_at__lt=now - RETENTION).delete()
 {%- if cookiecutter.scheduler in ("database", "code") %}

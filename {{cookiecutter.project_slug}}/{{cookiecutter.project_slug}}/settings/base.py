@@ -50,6 +50,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "django.contrib.humanize",
     "django.contrib.staticfiles",
 {%- if cookiecutter.scheduler == "database" %}
     "django_celery_beat",
@@ -209,6 +210,10 @@ CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_SOFT_TIME_LIMIT = 25 * 60
 CELERY_TASK_TIME_LIMIT = 30 * 60
+
+# Tasks of which no message is kept when they fail, so that nobody can send them again from the
+# status page: names, or patterns such as "apps.shop.tasks.*" (docs/status.md).
+TASKS_NOT_KEPT: list[str] = []
 
 # Celery: workers
 CELERY_WORKER_CONCURRENCY = env.integer("CELERY_WORKER_CONCURRENCY", default=2, minimum=1)

@@ -38,6 +38,8 @@ class Migration(migrations.Migration):
                 ("traceback", models.TextField(blank=True)),
                 ("failed_at", models.DateTimeField(db_index=True)),
                 ("reported_at", models.DateTimeField(null=True)),
+                ("not_kept", models.CharField(blank=True, max_length=255)),
+                ("retried_at", models.DateTimeField(null=True)),
             ],
             options={
                 "indexes": [
@@ -46,6 +48,21 @@ class Migration(migrations.Migration):
                     )
                 ],
             },
+        ),
+        migrations.CreateModel(
+            name="FailedMessage",
+            fields=[
+                (
+                    "failure",
+                    models.OneToOneField(
+                        on_delete=models.CASCADE,
+                        primary_key=True,
+                        serialize=False,
+                        to="operations.failedtask",
+                    ),
+                ),
+                ("content", models.TextField()),
+            ],
         ),
         migrations.CreateModel(
             name="SentAlert",
