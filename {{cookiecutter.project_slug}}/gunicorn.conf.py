@@ -4,6 +4,16 @@ import os
 from pathlib import Path
 
 from django.conf import settings
+{%- if cookiecutter.use_prometheus %}
+
+from apps.operations.metrics.processes import (  # noqa: F401 (gunicorn's hooks)
+    child_exit,
+    on_exit,
+    on_starting,
+    post_fork,
+    pre_fork,
+)
+{%- endif %}
 
 from {{ cookiecutter.project_slug }}.environment import Environment, message_alone, start
 

@@ -10,6 +10,10 @@ param databaseServer string
 param databasePassword string
 @secure()
 param secretKey string
+{%- if cookiecutter.use_prometheus %}
+@secure()
+param metricsToken string
+{%- endif %}
 param customDomain string
 {%- if cookiecutter.__email_public %}
 param {{ parameter(cookiecutter.__email_public) }} string
@@ -231,6 +235,9 @@ module secrets 'secrets.bicep' = {
 {%- for name in cookiecutter.__email_entered.split() %}
       {{ name }}: {{ parameter(name) }}
 {%- endfor %}
+{%- if cookiecutter.use_prometheus %}
+      METRICS_TOKEN: metricsToken
+{%- endif %}
       REDIS_PASSWORD: redisPassword
       REDIS_URL: 'rediss://:${uriComponent(redisPassword)}@${redis.properties.hostName}:10000/0'
       SECRET_KEY: secretKey

@@ -11,6 +11,9 @@ var variables = [
 {%- for name in cookiecutter.__email_entered.split() %}
   '{{ name }}'
 {%- endfor %}
+{%- if cookiecutter.use_prometheus %}
+  'METRICS_TOKEN'
+{%- endif %}
   'REDIS_URL'
   'SECRET_KEY'
 ]

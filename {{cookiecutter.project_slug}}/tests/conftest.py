@@ -26,6 +26,9 @@ PRODUCTION = {
     "ALLOWED_HOSTS": "example.com",
     "DATABASE_URL": "postgres://user:database-password@db.internal:5432/name",
     "REDIS_URL": "redis://:broker-password@broker.internal:6379/0",
+{%- if cookiecutter.use_prometheus %}
+    "METRICS_TOKEN": "0123456789-metrics-token-0123456789",
+{%- endif %}
 {%- for name in cookiecutter.__email_required.split() %}
     "{{ name }}": "{{ {"EMAIL_HOST": "smtp.internal", "AWS_DEFAULT_REGION": "eu-central-1", "MAILGUN_SENDER_DOMAIN": "mail.example.com"}.get(name, "provider-secret") }}",
 {%- endfor %}
