@@ -125,12 +125,14 @@ def task_metrics(numbers: dict[str, float]) -> Iterable[Metric]:
         found = by_task[task]
         for outcome in OUTCOMES.values():
             runs.add_metric((task, outcome), found.get(outcome, 0))
+        if "seconds" not in found:
+            continue  # it has not run yet
         total = 0.0
         buckets = []
         for bucket in BUCKETS:
             total += found.get(bucket, 0)
             buckets.append((bucket, total))
-        durations.add_metric((task,), buckets, found.get("seconds", 0))
+        durations.add_metric((task,), buckets, found["seconds"])
     return discarded, runs, durations
 
 
