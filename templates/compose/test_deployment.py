@@ -95,4 +95,14 @@ def test_the_page_writes_every_variable_that_the_file_needs() -> None:
 
 
 def test_nothing_but_the_proxy_is_open_to_the_world() -> None:
+{%- if cookiecutter.use_prometheus %}
+    open_to_all = {
+        name
+        for name, service in SERVICES.items()
+        for port in service.get("ports", ())
+        if not port.startswith("127.0.0.1:")
+    }
+    assert open_to_all == {"caddy"}
+{%- else %}
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["caddy"]
+{%- endif %}
