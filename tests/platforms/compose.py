@@ -340,7 +340,14 @@ class File(Model):
     services: Services
     volumes: dict[
         Literal[
-            "alertmanager", "backups", "beat", "broker", "caddy", "grafana", "postgres", "prometheus"
+            "alertmanager",
+            "backups",
+            "beat",
+            "broker",
+            "caddy",
+            "grafana",
+            "postgres",
+            "prometheus",
         ],
         None,
     ]
@@ -553,6 +560,8 @@ def components(project: Path, surroundings: Surroundings) -> list[Component]:
         "COMPOSE_FILE": FILE,
         "POSTGRES_PASSWORD": secrets.token_hex(32),
         "BROKER_PASSWORD": secrets.token_hex(32),
+        "METRICS_TOKEN": secrets.token_hex(32),
+        "GRAFANA_PASSWORD": secrets.token_hex(16),
     }
     variables = {name: values[name] for name in page_variables(project, ".env")}
     application = {name: values[name] for name in page_variables(project, "app.env")}
