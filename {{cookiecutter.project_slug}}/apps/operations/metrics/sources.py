@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 
 from celery import current_app
 from django.conf import settings
@@ -23,6 +24,10 @@ from apps.operations.queues import waiting_tasks
 from apps.operations.workers import running_workers
 
 
+# In seconds: how much longer a scrape waits than a probe; Prometheus itself gives up after 10.
+EXTRA_TIME = 2.0
+
+
 class Source(Probe):
     """Something that is asked for metrics, and not waited for while it hangs."""
 
@@ -30,6 +35,11 @@ class Source(Probe):
         super().__init__(name, self._keep)
         self._collect = collect
         self._metrics: list[Metric] = []
+
+    def ask(self) -> tuple[Future[None], float]:
+        """Ask, unless an earlier question is still unanswered; see :class:`Probe`."""
+        answer, deadline = super().ask()
+        return answer, deadline + EXTRA_TIME
 
     def metrics(self) -> list[Metric]:
         """Return what the last answer brought."""
