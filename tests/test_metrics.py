@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import shlex
 import shutil
 import signal
 import ssl
@@ -249,10 +250,8 @@ class Site:
             "import time; from apps.trial.tasks import fail\n"
             "while True: fail.delay('private'); time.sleep(0.5)"
         )
-        self.stack.commands = {
-            **self.stack.commands,
-            "noise": f"python manage.py shell -c {code!r}",
-        }
+        command = shlex.join(["python", "manage.py", "shell", "-c", code])
+        self.stack.commands = {**self.stack.commands, "noise": command}
         with self.stack.start("noise"):
             yield
 

@@ -23,7 +23,6 @@ from apps.operations.overdue import overdue_entries
 from apps.operations.queues import waiting_tasks
 from apps.operations.workers import running_workers
 
-
 # In seconds: how much longer a scrape waits than a probe; Prometheus itself gives up after 10.
 EXTRA_TIME = 2.0
 
