@@ -49,7 +49,7 @@ def test_every_process_gets_the_variables_of_the_provider_and_of_no_other(
 def test_every_process_gets_a_token_for_the_metrics(bake: Bake, hosting: str) -> None:
     project = bake(hosting=hosting, use_prometheus="true")
     required, names = variables(project)
-    operator = Addresses(METRICS_TOKEN="0123456789" * 4)
+    operator = Addresses(**VALUES, METRICS_TOKEN="0123456789" * 4)
     operator.additions = {}
     for component in PLATFORMS[hosting].components(project, operator):
         assert required <= component.environment.keys() <= names, component.name
