@@ -9,7 +9,10 @@ SECRET_KEY = env.secret_key()
 env.require("SECRET_KEY", "ALLOWED_HOSTS")
 if not DATABASES["default"]:
     env.require("DATABASE_URL")
-env.require("REDIS_URL"{% if cookiecutter.use_prometheus %}, "METRICS_TOKEN"{% endif %}{% for name in cookiecutter.__email_required.split() %}, "{{ name }}"{% endfor %})
+env.require("REDIS_URL"{% for name in cookiecutter.__email_required.split() %}, "{{ name }}"{% endfor %})
+{%- if cookiecutter.use_prometheus %}
+env.require("METRICS_TOKEN")
+{%- endif %}
 
 # Static files are served by the web process itself, before anything that needs a session.
 position = MIDDLEWARE.index("django.middleware.security.SecurityMiddleware") + 1
