@@ -96,6 +96,7 @@ def test_the_alert_rules_pass_their_own_tests(bake: Bake, answers: dict[str, str
     promtool("test", "rules", "alerts.test.yml", folder=folder)
 
 
+@pytest.mark.slow
 @needs("promtool")
 def test_the_tests_of_the_rules_notice_another_threshold_or_time(
     bake_copy: Bake,
