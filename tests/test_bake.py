@@ -60,7 +60,7 @@ TRACES = {
         "azure": r"(?i)azure(?!'s platform services)|bicep|\bazd\b|key vault|container app",
     },
     "use_prometheus": {
-        "true": r"(?i)prometheus|\bmetrics\b|METRICS_TOKEN|grafana|alertmanager|alerts\.env",
+        "true": r"(?i)prometheus|/metrics\b|metrics_token|grafana_pass|alertmanager|alerts\.env",
     },
 }
 

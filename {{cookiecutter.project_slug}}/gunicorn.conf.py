@@ -25,7 +25,7 @@ env = Environment(os.environ)
 bind = f"0.0.0.0:{env.port('PORT', default=8000)}"
 worker_class = "gthread"
 # Not derived from the number of processors: in a container that is the host's. Each worker and
-# thread may hold a database connection: workers x threads, and one more per worker for probes{% if cookiecutter.use_prometheus %}
+# thread may hold a database connection: workers x threads, and one more per worker for probes{% if cookiecutter.use_prometheus %},
 # and a further one during a scrape{% endif %}.
 workers = env.integer("WEB_CONCURRENCY", default=2, minimum=1)
 threads = env.integer("GUNICORN_THREADS", default=4, minimum=1)
