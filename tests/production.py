@@ -12,6 +12,7 @@ from tests.users import add_notes_app, add_trial_app, quicken_alerts, quicken_sc
 
 HOST = "www.example.com"
 SECRET_KEY = "Fh3kLw-9sQzR0vXbT7nYpC2mGdJ5aUeK8iHoNq1WcZr4tBxV6y"
+METRICS_TOKEN = "metrics-token-0123456789-0123456789"
 
 # What the proxy in front of the web process adds to a request.
 PROXY_HEADERS = {"X-Forwarded-Proto": "https"}
@@ -37,6 +38,7 @@ def production_environment(database_url: str, redis_url: str, **more: str) -> di
         "ALLOWED_HOSTS": HOST,
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
+        "METRICS_TOKEN": METRICS_TOKEN,
         "EMAIL_HOST": "127.0.0.1",
         "EMAIL_USE_TLS": "false",
         "PYTHONDONTWRITEBYTECODE": "1",

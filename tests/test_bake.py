@@ -60,6 +60,9 @@ TRACES = {
         "dokku": r"(?i)dokku|procfile|app\.json",
         "azure": r"(?i)azure(?!'s platform services)|bicep|\bazd\b|key vault|container app",
     },
+    "use_prometheus": {
+        "true": r"(?i)prometheus|/metrics\b|metrics_token|grafana_pass|alertmanager|alerts\.env",
+    },
 }
 
 
@@ -146,7 +149,7 @@ def test_only_the_files_of_the_answers_are_there(bake: Bake, answers: dict[str, 
 
 def picks(question: str) -> list[dict[str, str]]:
     """Return each answer to a question, with each hosting if its files tell how processes start."""
-    if question not in ("scheduler", "process_manager", "use_flower"):
+    if question not in ("scheduler", "process_manager") and not question.startswith("use_"):
         return [{question: answer} for answer in choices()[question]]
     found = (
         {"hosting": hosting, question: answer}

@@ -121,6 +121,24 @@ def test_the_file_is_what_the_models_allow(
     assert (file.services.beat.volumes is not None) == (scheduler == "code")
 
 
+def test_the_monitoring_is_started_when_somebody_wants_it(bake: Bake) -> None:
+    secrets = {"METRICS_TOKEN": "metrics-secret", "GRAFANA_PASSWORD": "grafana-secret"}
+    text = text_of(bake(use_prometheus="true"))
+    file = validate(text, {**VARIABLES, **secrets})
+    assert {"prometheus", "alertmanager", "grafana"} <= file.volumes.keys()
+    for name in secrets:
+        with pytest.raises(KeyError, match=name):
+            validate(text, {**VARIABLES, **secrets, name: ""})
+    for old, new in [
+        ("127.0.0.1:3000:3000", "3000:3000"),
+        ("  profiles:\n    - monitoring\n", ""),
+        ("image: grafana/grafana:12.3.0", "image: grafana/grafana:latest"),
+    ]:
+        assert text.count(old) == 1
+        with pytest.raises(ValidationError):
+            validate(text.replace(old, new), {**VARIABLES, **secrets})
+
+
 @pytest.mark.parametrize(("old", "new"), MUTATIONS)
 def test_a_slip_of_the_pen_is_refused(bake: Bake, old: str, new: str) -> None:
     text = text_of(bake())

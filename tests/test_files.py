@@ -69,14 +69,14 @@ def test_gitlab_accepts_the_pipeline(bake: Bake, hosting: str) -> None:
 
 @pytest.mark.parametrize(("hosting", "scheduler"), PLACES)
 def test_compose_accepts_its_files(bake: Bake, hosting: str, scheduler: str) -> None:
-    project = bake(hosting=hosting, scheduler=scheduler)
+    project = bake(hosting=hosting, scheduler=scheduler, use_prometheus="true")
     compose = files(project, "compose*.yml")
     passes(project, "check-jsonschema", "--builtin-schema", "vendor.compose-spec", *compose)
 
 
 @pytest.mark.parametrize("hosting", HOSTINGS)
 def test_shellcheck_accepts_the_scripts(bake: Bake, hosting: str) -> None:
-    project = bake(hosting=hosting)
+    project = bake(hosting=hosting, use_prometheus="true")
     if scripts := files(project, "**/*.sh"):
         passes(project, "shellcheck", "--shell", "sh", *scripts)
     # Cookiecutter and Copier keep the mode.
@@ -85,7 +85,8 @@ def test_shellcheck_accepts_the_scripts(bake: Bake, hosting: str) -> None:
 
 @pytest.mark.parametrize(("hosting", "scheduler"), PLACES)
 def test_what_the_page_says_to_paste_is_shell(bake: Bake, hosting: str, scheduler: str) -> None:
-    page = (bake(hosting=hosting, scheduler=scheduler) / "docs/deploy.md").read_text("utf-8")
+    docs = bake(hosting=hosting, scheduler=scheduler, use_prometheus="true") / "docs"
+    page = "".join((docs / name).read_text("utf-8") for name in ("deploy.md", "metrics.md"))
     blocks = re.findall(r"^( *)```sh\n(.*?)^ *```$", page, re.MULTILINE | re.DOTALL)
     assert len(blocks) > 10
     for indent, block in blocks:

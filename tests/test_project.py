@@ -46,13 +46,18 @@ KINDS = [
     {"hosting": hosting, "process_manager": manager, "scheduler": scheduler, **more}
     for hosting, manager, scheduler, more in [
         ("compose", "direct", "database", {}),
-        ("compose", "prodserver", "redbeat", {}),
+        ("compose", "prodserver", "redbeat", {"use_prometheus": "true"}),
         ("digitalocean", "direct", "code", {}),
         ("digitalocean", "prodserver", "platform", {}),
-        ("dokku", "direct", "platform", {}),
+        ("dokku", "direct", "platform", {"use_prometheus": "true"}),
         ("dokku", "prodserver", "database", {}),
         ("azure", "direct", "redbeat", {}),
-        ("azure", "prodserver", "code", {**HOSTILE, "ci": "none", "license": "Proprietary"}),
+        (
+            "azure",
+            "prodserver",
+            "code",
+            {**HOSTILE, "ci": "none", "license": "Proprietary", "use_prometheus": "true"},
+        ),
     ]
 ]
 # What is left of each hosting with each scheduler, where no more than its files is new.

@@ -1,6 +1,7 @@
 """Whatever the hosting, every process gets what the chosen e-mail provider's settings require."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -34,10 +35,7 @@ def test_every_process_gets_the_variables_of_the_provider_and_of_no_other(
     bake: Bake, hosting: str, provider: str
 ) -> None:
     project = bake(hosting=hosting, email_provider=provider)
-    settings = (project / "my_project/settings/production.py").read_text("utf-8")
-    required = set(re.findall(r'"([A-Z_]+)"', "".join(re.findall(r"env\.require\(.*\)", settings))))
-    names = set(re.findall(r"^([A-Z_]+)=$", (project / ".env.example").read_text("utf-8"), re.M))
-    assert len(required) >= 5
+    required, names = variables(project)
     operator = Addresses(**VALUES)
     operator.additions = {}
     for component in PLATFORMS[hosting].components(project, operator):
@@ -45,3 +43,23 @@ def test_every_process_gets_the_variables_of_the_provider_and_of_no_other(
         assert required <= environment.keys() <= names, component.name
         for name in environment.keys() & VALUES.keys():
             assert environment[name] == VALUES[name], f"{component.name}: {name}"
+
+
+@pytest.mark.parametrize("hosting", choices()["hosting"])
+def test_every_process_gets_a_token_for_the_metrics(bake: Bake, hosting: str) -> None:
+    project = bake(hosting=hosting, use_prometheus="true")
+    required, names = variables(project)
+    operator = Addresses(**VALUES, METRICS_TOKEN="0123456789" * 4)
+    operator.additions = {}
+    for component in PLATFORMS[hosting].components(project, operator):
+        assert required <= component.environment.keys() <= names, component.name
+        assert len(component.environment["METRICS_TOKEN"]) >= 32
+
+
+def variables(project: Path) -> tuple[set[str], set[str]]:
+    """Return the variables that production requires, and all that there are."""
+    settings = (project / "my_project/settings/production.py").read_text("utf-8")
+    required = set(re.findall(r'"([A-Z_]+)"', "".join(re.findall(r"env\.require\(.*\)", settings))))
+    names = set(re.findall(r"^([A-Z_]+)=$", (project / ".env.example").read_text("utf-8"), re.M))
+    assert len(required) >= 5
+    return required, names

@@ -4,6 +4,16 @@ import os
 from pathlib import Path
 
 from django.conf import settings
+{%- if cookiecutter.use_prometheus %}
+
+from apps.operations.metrics.processes import (  # noqa: F401 (gunicorn's hooks)
+    child_exit,
+    on_exit,
+    on_starting,
+    post_fork,
+    pre_fork,
+)
+{%- endif %}
 
 from {{ cookiecutter.project_slug }}.environment import Environment, message_alone, start
 
@@ -15,7 +25,8 @@ env = Environment(os.environ)
 bind = f"0.0.0.0:{env.port('PORT', default=8000)}"
 worker_class = "gthread"
 # Not derived from the number of processors: in a container that is the host's. Each worker and
-# thread may hold a database connection: workers x threads, and one more per worker for probes.
+# thread may hold a database connection: workers x threads, and one more per worker for probes{% if cookiecutter.use_prometheus %},
+# and a further one during a scrape{% endif %}.
 workers = env.integer("WEB_CONCURRENCY", default=2, minimum=1)
 threads = env.integer("GUNICORN_THREADS", default=4, minimum=1)
 

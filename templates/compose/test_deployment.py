@@ -95,9 +95,14 @@ def test_the_page_writes_every_variable_that_the_file_needs() -> None:
 
 
 def test_nothing_but_the_proxy_is_open_to_the_world() -> None:
-    ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-{%- if cookiecutter.use_flower %}
-    # On this server alone.
-    assert [port.partition(":")[0] for port in ports.pop("flower")] == ["127.0.0.1"]
+{%- if cookiecutter.use_flower or cookiecutter.use_prometheus %}
+    open_to_all = {
+        name
+        for name, service in SERVICES.items()
+        for port in service.get("ports", ())
+        if not port.startswith("127.0.0.1:")
+    }
+    assert open_to_all == {"caddy"}
+{%- else %}
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["caddy"]
 {%- endif %}
-    assert list(ports) == ["caddy"]

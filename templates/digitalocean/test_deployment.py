@@ -34,6 +34,9 @@ release: {{ cookiecutter.__release_command }}
 APP_ID = "4f6c71e2-1e90-4762-9fee-6cc4a0a9f2cf"
 SECRETS = {
     "SECRET_KEY": "secret-key-0123456789",
+{%- if cookiecutter.use_prometheus %}
+    "METRICS_TOKEN": "metrics-token-0123456789",
+{%- endif %}
 {%- for name in cookiecutter.__email_entered.split() %}
     "{{ name }}": "{{ name|lower|replace('_', '-') }}-0123456789",
 {%- endfor %}

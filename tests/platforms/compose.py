@@ -264,6 +264,64 @@ class Flower(Process):
     ]
 
 
+class Local(Service):
+    """A part of the monitoring: not started by itself, and open to this server alone."""
+
+    profiles: Annotated[tuple[Literal["monitoring"]], Listed]
+    restart: Literal["unless-stopped"]
+    tmpfs: Annotated[tuple[Literal["/tmp"]], Listed]
+    healthcheck: Healthcheck
+
+
+class Prometheus(Local):
+    """What scrapes."""
+
+    image: Annotated[str, Field(pattern=r"^prom/prometheus:v3\.\d+\.\d+$")]
+    entrypoint: Annotated[tuple[Literal["sh"], Literal["/etc/monitoring/prometheus.sh"]], Listed]
+    command: Annotated[list[str], Field(min_length=3)]
+    environment: Environment
+    ports: Annotated[tuple[Literal["127.0.0.1:9090:9090"]], Listed]
+    volumes: Annotated[
+        tuple[Literal["./monitoring:/etc/monitoring:ro"], Literal["prometheus:/prometheus"]], Listed
+    ]
+
+
+class AlertsFile(Model):
+    """`alerts.env`; where it is missing, the script says what it needs."""
+
+    path: Literal["alerts.env"]
+    required: Literal[False]
+
+
+class Alertmanager(Local):
+    """What sends alerts."""
+
+    image: Annotated[str, Field(pattern=r"^prom/alertmanager:v0\.\d+\.\d+$")]
+    entrypoint: Annotated[tuple[Literal["sh"], Literal["/etc/monitoring/alertmanager.sh"]], Listed]
+    command: Annotated[list[str], Field(min_length=3)]
+    env_file: Annotated[tuple[AlertsFile], Listed]
+    ports: Annotated[tuple[Literal["127.0.0.1:9093:9093"]], Listed]
+    volumes: Annotated[
+        tuple[Literal["./monitoring:/etc/monitoring:ro"], Literal["alertmanager:/alertmanager"]],
+        Listed,
+    ]
+
+
+class Grafana(Local):
+    """What shows the dashboard."""
+
+    image: Annotated[str, Field(pattern=r"^grafana/grafana:12\.\d+\.\d+$")]
+    environment: Environment
+    ports: Annotated[tuple[Literal["127.0.0.1:3000:3000"]], Listed]
+    volumes: Annotated[
+        tuple[
+            Literal["./monitoring/grafana:/etc/grafana/provisioning:ro"],
+            Literal["grafana:/var/lib/grafana"],
+        ],
+        Listed,
+    ]
+
+
 class Services(Model):
     """All services."""
 
@@ -279,6 +337,9 @@ class Services(Model):
     worker_maintenance: Annotated[Worker, Field(alias="worker-maintenance")]
     beat: Beat
     flower: Flower | None = None
+    prometheus: Prometheus | None = None
+    alertmanager: Alertmanager | None = None
+    grafana: Grafana | None = None
 
 
 class File(Model):
@@ -286,7 +347,19 @@ class File(Model):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     services: Services
-    volumes: dict[Literal["backups", "beat", "broker", "caddy", "postgres"], None]
+    volumes: dict[
+        Literal[
+            "alertmanager",
+            "backups",
+            "beat",
+            "broker",
+            "caddy",
+            "grafana",
+            "postgres",
+            "prometheus",
+        ],
+        None,
+    ]
 
     @model_validator(mode="after")
     def one_image(self) -> Self:
@@ -502,6 +575,8 @@ def components(project: Path, surroundings: Surroundings) -> list[Component]:
         "COMPOSE_FILE": FILE,
         "POSTGRES_PASSWORD": secrets.token_hex(32),
         "BROKER_PASSWORD": secrets.token_hex(32),
+        "METRICS_TOKEN": secrets.token_hex(32),
+        "GRAFANA_PASSWORD": secrets.token_hex(16),
     }
     variables = {name: values[name] for name in page_variables(project, ".env")}
     application = {name: values[name] for name in page_variables(project, "app.env")}

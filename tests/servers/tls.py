@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,8 +38,19 @@ class Authority:
             names: host names and addresses of the certificate; those of this machine if none.
         """
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self._ca.issue_cert(*(names or SERVER_NAMES)).configure_cert(context)
+        self.certify(context, *names)
         return context
+
+    def certify(self, context: ssl.SSLContext, *names: str, days: float | None = None) -> None:
+        """Give a server a new certificate, which the next connection gets to see.
+
+        Args:
+            context: the server's TLS settings.
+            names: as in `server_context`.
+            days: for how long it is valid; many years if not given.
+        """
+        end = None if days is None else datetime.now(UTC) + timedelta(days=days)
+        self._ca.issue_cert(*(names or SERVER_NAMES), not_after=end).configure_cert(context)
 
     def client_context(self) -> ssl.SSLContext:
         """Return the settings of a client that trusts this authority alone, strictly."""

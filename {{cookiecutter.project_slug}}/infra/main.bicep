@@ -34,9 +34,16 @@ param databasePassword string
 param secretKey string
 
 @secure()
-@description('What makes a new secret key long enough for Django.')
+@description('What makes a new secret key long enough for Django{% if cookiecutter.use_prometheus %}, and a new token of the metrics{% endif %}.')
 param secretKeyPadding string = newGuid()
 
+{% if cookiecutter.use_prometheus -%}
+@secure()
+@minLength(15)
+@description('What Prometheus shows; from the key vault, and made like the secret key.')
+param metricsToken string
+
+{% endif -%}
 @description('The host name that visitors use besides the platform\'s own.')
 param customDomain string = ''
 {%- if cookiecutter.__email_public %}
@@ -82,6 +89,9 @@ module platform 'platform.bicep' = {
     databasePassword: databasePassword
     // Django wants 50 characters. Once the key is in the vault, it stays as it is.
     secretKey: length(secretKey) < 50 ? '${secretKey}${secretKeyPadding}' : secretKey
+{%- if cookiecutter.use_prometheus %}
+    metricsToken: length(metricsToken) < 32 ? '${metricsToken}${secretKeyPadding}' : metricsToken
+{%- endif %}
     customDomain: customDomain
 {%- if cookiecutter.__email_public %}
     {{ parameter(cookiecutter.__email_public) }}: {{ parameter(cookiecutter.__email_public) }}

@@ -10,6 +10,10 @@ param databaseServer string
 param databasePassword string
 @secure()
 param secretKey string
+{%- if cookiecutter.use_prometheus %}
+@secure()
+param metricsToken string
+{%- endif %}
 param customDomain string
 {%- if cookiecutter.__email_public %}
 param {{ parameter(cookiecutter.__email_public) }} string
@@ -237,6 +241,9 @@ module secrets 'secrets.bicep' = {
 {%- endfor %}
 {%- if cookiecutter.use_flower %}
       FLOWER_BASIC_AUTH: flowerBasicAuth
+{%- endif %}
+{%- if cookiecutter.use_prometheus %}
+      METRICS_TOKEN: metricsToken
 {%- endif %}
       REDIS_PASSWORD: redisPassword
       REDIS_URL: 'rediss://:${uriComponent(redisPassword)}@${redis.properties.hostName}:10000/0'

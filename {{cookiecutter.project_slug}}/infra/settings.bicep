@@ -14,6 +14,9 @@ var variables = [
 {%- if cookiecutter.use_flower %}
   'FLOWER_BASIC_AUTH'
 {%- endif %}
+{%- if cookiecutter.use_prometheus %}
+  'METRICS_TOKEN'
+{%- endif %}
   'REDIS_URL'
   'SECRET_KEY'
   'SITE_DOMAIN'

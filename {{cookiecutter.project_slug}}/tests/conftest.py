@@ -29,6 +29,9 @@ PRODUCTION = {
 {%- if cookiecutter.use_flower %}
     "FLOWER_BASIC_AUTH": "ann:flower-password-0123",
 {%- endif %}
+{%- if cookiecutter.use_prometheus %}
+    "METRICS_TOKEN": "0123456789-metrics-token-0123456789",
+{%- endif %}
 {%- for name in cookiecutter.__email_required.split() %}
     "{{ name }}": "{{ {"EMAIL_HOST": "smtp.internal", "AWS_DEFAULT_REGION": "eu-central-1", "MAILGUN_SENDER_DOMAIN": "mail.example.com"}.get(name, "provider-secret") }}",
 {%- endfor %}

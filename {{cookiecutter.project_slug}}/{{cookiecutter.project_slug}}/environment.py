@@ -43,6 +43,9 @@ FALSE = ("0", "false", "no", "off")
 # Django's own limits, checked by security.W009.
 SECRET_KEY_LENGTH = 50
 SECRET_KEY_UNIQUE_CHARACTERS = 5
+{%- if cookiecutter.use_prometheus %}
+TOKEN_LENGTH = 32
+{%- endif %}
 LAST_PORT = 65535
 # A name that holds other characters than these stands in quotation marks.
 NAMED_ADDRESS = re.compile(r'(?:[^"<>@,;:\[\]\\\r\n]+|"[^"\\\r\n]+" ?)<([^<>]+)>')
@@ -441,7 +444,25 @@ class Environment:
             )
         return key
 
-    def hosts(self, name: str = "ALLOWED_HOSTS") -> list[str]:
+{% if cookiecutter.use_prometheus %}    def token(self, name: str) -> str:
+        """Read a secret that a client sends in a header.
+
+        Args:
+            name: The name of the variable.
+
+        Returns:
+            The secret.
+        """
+        token = self.text(name)
+        sent = re.fullmatch(r"[A-Za-z0-9._~+/=-]*", token)
+        if token and (len(token) < TOKEN_LENGTH or not sent):
+            self.reject(
+                f"{name} must have at least {TOKEN_LENGTH} random letters, digits or ._~+/=-, as "
+                "from python -c 'import secrets; print(secrets.token_urlsafe(48))'."
+            )
+        return token
+
+{% endif %}    def hosts(self, name: str = "ALLOWED_HOSTS") -> list[str]:
         """Read the host names that the site answers to.
 
         Args:

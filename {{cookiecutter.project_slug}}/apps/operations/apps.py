@@ -20,6 +20,9 @@ class OperationsConfig(AppConfig):
         import_string(settings.TASK_APPLICATION)
         # They register handlers of signals.
         from apps.operations import failures, overdue, request_ids  # noqa: F401, PLC0415
+{%- if cookiecutter.use_prometheus %}
+        from apps.operations.metrics import tasks  # noqa: F401, PLC0415
+{%- endif %}
 
         if settings.SENTRY_DSN:
             # Only then, because its import costs every process half a second.

@@ -73,6 +73,10 @@ MIDDLEWARE = [
     "apps.operations.middleware.HeadMiddleware",
     # Before the rest, so that a probe is answered whatever its Host header and without TLS.
     "apps.operations.middleware.HealthMiddleware",
+{%- if cookiecutter.use_prometheus %}
+    "apps.operations.metrics.endpoint.MetricsMiddleware",
+    "apps.operations.metrics.requests.RequestMetricsMiddleware",
+{%- endif %}
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -302,6 +306,11 @@ ALERT_RECIPIENTS = env.addresses("ALERT_RECIPIENTS")
 WEBHOOK_SECRETS = env.webhook_secrets("WEBHOOK_SECRETS")
 WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
 
+{% if cookiecutter.use_prometheus -%}
+# Who may scrape /metrics (docs/metrics.md)
+METRICS_TOKEN = env.token("METRICS_TOKEN")
+
+{% endif -%}
 # Security
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {

@@ -14,6 +14,9 @@ from .base import (
     BASE_DIR,
     DATABASES,
     LOG_LEVEL,
+{%- if cookiecutter.use_prometheus %}
+    METRICS_TOKEN,
+{%- endif %}
     REDIS_URL,
     SECRET_KEY,
     SECRET_VALUES,
@@ -22,6 +25,9 @@ from .base import (
 
 DEBUG = True
 SECRET_KEY = SECRET_KEY or "development-only-and-no-secret"
+{%- if cookiecutter.use_prometheus %}
+METRICS_TOKEN = METRICS_TOKEN or "development-only-and-no-secret"
+{%- endif %}
 ALLOWED_HOSTS = ALLOWED_HOSTS or ["localhost", "127.0.0.1", "[::1]"]
 
 if not DATABASES["default"]:

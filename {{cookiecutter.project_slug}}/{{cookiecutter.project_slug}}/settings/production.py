@@ -13,6 +13,9 @@ if not DATABASES["default"]:
 env.require("FLOWER_BASIC_AUTH")
 {% endif -%}
 env.require("REDIS_URL"{% for name in cookiecutter.__email_required.split() %}, "{{ name }}"{% endfor %})
+{%- if cookiecutter.use_prometheus %}
+env.require("METRICS_TOKEN")
+{%- endif %}
 
 # Static files are served by the web process itself, before anything that needs a session.
 position = MIDDLEWARE.index("django.middleware.security.SecurityMiddleware") + 1

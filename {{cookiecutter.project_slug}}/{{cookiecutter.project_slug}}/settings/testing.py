@@ -4,6 +4,9 @@ from .base import *
 from .base import {% if cookiecutter.email_provider != "smtp" %}ANYMAIL, {% endif %}DATABASES, env
 
 SECRET_KEY = "testing-only-and-no-secret"
+{%- if cookiecutter.use_prometheus %}
+METRICS_TOKEN = "testing-only-and-no-secret"
+{%- endif %}
 ALLOWED_HOSTS = ["testserver"]
 
 if not DATABASES["default"]:

@@ -1,0 +1,1 @@
+"""What Prometheus reads of this service at ``/metrics`` (docs/metrics.md lists it)."""
