@@ -41,7 +41,8 @@ def test_the_processes_are_those_of_the_deployment() -> None:
 {%- if cookiecutter.hosting == "compose" %}
     queue_workers = [f"worker-{queue.name}" for queue in settings.CELERY_TASK_QUEUES]
 {%- endif %}
-    assert list(settings.PRODUCTION_PROCESSES) == ["web", "worker"{% if cookiecutter.scheduler != "platform" %}, "beat"{% endif %}{% if cookiecutter.use_flower %}, "flower"{% endif %}{% if cookiecutter.hosting == "compose" %}, *queue_workers{% endif %}]
+    names = ["web", "worker"{% if cookiecutter.scheduler != "platform" %}, "beat"{% endif %}{% if cookiecutter.use_flower %}, "flower"{% endif %}{% if cookiecutter.hosting == "compose" %}, *queue_workers{% endif %}]
+    assert list(settings.PRODUCTION_PROCESSES) == names
 {%- if cookiecutter.hosting == "compose" %}
 
 
