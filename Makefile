@@ -3,6 +3,8 @@
 .PHONY: help project test test-fast test-nightly test-docker bench lint format clean
 
 PYTHON ?= python3
+# One more than processors, because tests wait for processes about as long as they compute.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 BIN := .venv/bin
 # Not all of it: the tree holds templates, which are no Python until they are rendered.
 SOURCES := benchmarks hooks local_extensions.py tests
@@ -14,10 +16,10 @@ project: .venv/project ## Make a project in ./my_project (ASK=1 asks the questio
 	$(BIN)/cookiecutter $(if $(ASK),,--no-input) .
 
 test: .venv/test ## Run every test, with real servers from wheels
-	$(BIN)/pytest -n auto --dist loadgroup -m "not nightly" $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not nightly" $(ARGS)
 
 test-fast: .venv/test ## Run the tests that take less than a minute together
-	$(BIN)/pytest -n auto --dist loadgroup -m "not slow and not docker" $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not slow and not docker" $(ARGS)
 
 test-nightly: .venv/test ## Run what takes an hour: thousands of hostile answers
 	$(BIN)/pytest -n auto -m nightly $(ARGS)
