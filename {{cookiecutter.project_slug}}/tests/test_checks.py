@@ -434,7 +434,7 @@ def test_where_tasks_run_at_once_there_is_no_worker() -> None:
     [
         (99, None, None),
         (100, 99, None),
-        (100, 100, "100 tasks wait in default, 100 of them 3 seconds ago"),
+        (100, 100, "100 tasks wait in default, 100 of them a second ago"),
         (1500, 1200, "1200 tasks wait in default: start more workers"),
         (1500, 900, None),
     ],

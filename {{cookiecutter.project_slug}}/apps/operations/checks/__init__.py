@@ -35,11 +35,13 @@ class Check:
         name: What it is called in the output.
         problems: Returns a sentence for each problem: what is wrong, where, and what to do.
         needs: Names of checks that must have passed, because this one builds on them.
+        silence: What to think of and do if nothing is known in time.
     """
 
     name: str
     problems: Callable[[], list[str]]
     needs: tuple[str, ...] = ()
+    silence: str = "does what it asks hang? Restart that."
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,22 @@ CHECKS = (
     Check("cache", check_cache),
     Check("broker", check_broker),
     Check("broker memory", check_broker_memory, needs=("broker",)),
-    Check("workers", check_workers, needs=("broker",)),
+    Check(
+        "workers",
+        check_workers,
+        needs=("broker",),
+        silence="does none run, or none that reads one of the queues? Start it.",
+    ),
     Check("queues", check_queues, needs=("broker",)),
-    Check("round trip", check_round_trip, needs=("database", "migrations", "broker")),
+    Check(
+        "round trip",
+        check_round_trip,
+        needs=("database", "migrations", "broker"),
+        silence="does no worker run, or are all of them busy? Start one more.",
+    ),
     Check("{{ cookiecutter.__sender }}", check_{{ cookiecutter.__sender }}, needs=("database", "migrations")),
     Check("schedule", check_schedule, needs=("database", "migrations")),
-    Check("e-mail", check_email),
+    Check("e-mail", check_email, silence="is the provider slow, or a firewall on the way?"),
 )
 
 
@@ -141,5 +153,4 @@ def _unknown(check: Check, results: Mapping[str, Result], patience: float) -> Re
     waits_for = next((name for name in check.needs if name not in results), None)
     if waits_for:
         return Result(check.name, skipped=waits_for)
-    problem = f"no answer in {patience:.0f} seconds: does what it asks hang? Restart that."
-    return Result(check.name, [problem])
+    return Result(check.name, [f"no answer in {patience:.0f} seconds: {check.silence}"])

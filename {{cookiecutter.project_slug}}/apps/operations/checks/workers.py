@@ -20,7 +20,7 @@ ROUND_TRIP_TIMEOUT = 5.0
 # Two tasks at a time that take a second each: so many have waited for about a minute when the last
 # begins. More are a problem if they don't become fewer within BACKLOG_INTERVAL, in seconds.
 BACKLOG = 100
-BACKLOG_INTERVAL = 3.0
+BACKLOG_INTERVAL = 1.0
 # So many wait for ten minutes, and are a problem in any case.
 LARGE_BACKLOG = 1000
 
@@ -86,8 +86,8 @@ def check_queues() -> list[str]:
             problems.append(f"{waiting} tasks wait in {queue}: start more workers, or larger ones.")
         elif before >= BACKLOG and waiting >= before:
             problems.append(
-                f"{waiting} tasks wait in {queue}, {before} of them {BACKLOG_INTERVAL:.0f} seconds "
-                "ago: does a worker run them? Start more, or larger ones."
+                f"{waiting} tasks wait in {queue}, {before} of them a second ago: does a worker "
+                "run them? Start more, or larger ones."
             )
     return problems
 
