@@ -3,8 +3,8 @@
 .PHONY: help project test test-fast test-nightly test-docker bench lint format clean
 
 PYTHON ?= python3
-# One more than processors, because tests wait for processes about as long as they compute.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Two more than processors, because tests wait for processes longer than they compute.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 BIN := .venv/bin
 # Not all of it: the tree holds templates, which are no Python until they are rendered.
 SOURCES := benchmarks hooks local_extensions.py tests

@@ -24,7 +24,8 @@ class Surroundings:
 
     Attributes:
         values: What the operator enters, by variable.
-        additions: What this operator adds: the mail server is at no standard port.
+        additions: What this operator adds: the mail server is at no standard port, and the site
+            at another domain than the answers say.
         ca_file: The certificate of the authority behind `tls_broker` and the mail server.
         folder: For volumes.
         mail: The mail server; it demands STARTTLS and a login.
@@ -55,7 +56,10 @@ class Surroundings:
             "ALERT_RECIPIENTS": "operator@example.com",
             "FLOWER_BASIC_AUTH": FLOWER_LOGIN,
         }
-        self.additions: Mapping[str, str] = {"EMAIL_PORT": str(self.mail.port)}
+        self.additions: Mapping[str, str] = {
+            "EMAIL_PORT": str(self.mail.port),
+            "SITE_DOMAIN": HOST,
+        }
 
     def __enter__(self) -> Self:
         return self
