@@ -14,7 +14,13 @@ from tests.baking import bake_with_cookiecutter, bake_with_copier, copy_template
 # The servers are programs for Unix; on Windows only the tests that bake can run.
 pytest_plugins = [] if sys.platform == "win32" else ["tests.servers.fixtures"]
 
-hypothesis.settings.register_profile("normal", max_examples=200, deadline=None)
+# A busy machine draws slowly, which is no fault of a strategy.
+hypothesis.settings.register_profile(
+    "normal",
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("normal")
 
 Bake = Callable[..., Path]

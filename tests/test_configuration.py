@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Bake
+from tests.platforms.surroundings import FLOWER_LOGIN
 from tests.processes import Stack, process_commands, python_environment
 from tests.production import production_environment
 
@@ -18,14 +19,16 @@ COMMANDS = {
     "release": "python manage.py release",
     **process_commands("my_project"),
 }
-COMPLETE = production_environment("postgres://u:p@127.0.0.1:1/n", "redis://127.0.0.1:1/0")
+COMPLETE = production_environment(
+    "postgres://u:p@127.0.0.1:1/n", "redis://127.0.0.1:1/0", FLOWER_BASIC_AUTH=FLOWER_LOGIN
+)
 
 
 @pytest.fixture(scope="module")
 def project(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A default project."""
+    """A project with every process that there is."""
     folder = tmp_path_factory.mktemp("configuration") / "my_project"
-    return Path(shutil.copytree(bake(), folder))
+    return Path(shutil.copytree(bake(use_flower="true"), folder))
 
 
 @pytest.fixture(scope="module")
