@@ -250,7 +250,8 @@ def test_workflow_has_least_privileges_and_pins_actions_by_hash(bake: Bake) -> N
 
 
 @pytest.mark.slow
-@settings(max_examples=60)
+# Whole projects; the nightly run makes many more.
+@settings(max_examples=20)
 @given(answers=allowed_answers())
 @example(
     answers={

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from tests.baking import allowed, bake_with_cookiecutter, choices
 from tests.conftest import Bake
 from tests.hostile import LINE
+from tests.platforms.surroundings import FLOWER_LOGIN
 from tests.processes import Stack, free_port, http_get, python_environment, wait_until
 from tests.production import production_environment
 from tests.servers.postgres import PostgresServer
@@ -21,7 +22,9 @@ from tests.users import add_notes_app
 pytestmark = pytest.mark.slow
 
 # Servers that are not there: what is checked here needs none.
-PRODUCTION = production_environment("postgres://u:p@127.0.0.1:1/n", "redis://127.0.0.1:1/0")
+PRODUCTION = production_environment(
+    "postgres://u:p@127.0.0.1:1/n", "redis://127.0.0.1:1/0", FLOWER_BASIC_AUTH=FLOWER_LOGIN
+)
 
 HOSTILE = {
     "project_name": "Ünï \"quoted\" 'name' \\ $HOME #1: {50%} 🎉",
@@ -47,19 +50,27 @@ KINDS = [
     for hosting, manager, scheduler, more in [
         ("compose", "direct", "database", {}),
         ("compose", "prodserver", "redbeat", {"use_prometheus": "true"}),
-        ("digitalocean", "direct", "code", {}),
+        ("digitalocean", "direct", "code", {"use_flower": "true"}),
         ("digitalocean", "prodserver", "platform", {}),
         ("dokku", "direct", "platform", {"use_prometheus": "true"}),
-        ("dokku", "prodserver", "database", {}),
+        ("dokku", "prodserver", "database", {"use_flower": "true"}),
         ("azure", "direct", "redbeat", {}),
         (
             "azure",
             "prodserver",
             "code",
-            {**HOSTILE, "ci": "none", "license": "Proprietary", "use_prometheus": "true"},
+            {
+                **HOSTILE,
+                "ci": "none",
+                "license": "Proprietary",
+                "use_flower": "true",
+                "use_prometheus": "true",
+            },
         ),
     ]
 ]
+# One with each scheduler, which alone decides what is asked of the database.
+KINDS_OF_DATABASE_USE = list({kind["scheduler"]: kind for kind in KINDS}.values())
 # What is left of each hosting with each scheduler, where no more than its files is new.
 OTHER_PAIRS = [
     pair
@@ -101,6 +112,7 @@ def test_the_suite_accepts_the_files_of_its_hosting(bake_copy: Bake, pair: dict[
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.parametrize("stack", KINDS_OF_DATABASE_USE, ids=kind_id, indirect=True)
 def test_its_own_suite_passes_on_postgresql(stack: Stack, postgres: PostgresServer) -> None:
     # As the administrator, because the suite makes a database of its own.
     result = stack.run(["pytest", "-q", "--no-cov"], timeout=200, DATABASE_URL=postgres.admin_url)
