@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from types import ModuleType
 from typing import Any
 
@@ -36,6 +37,16 @@ PRODUCTION = {
     "{{ name }}": "{{ {"EMAIL_HOST": "smtp.internal", "AWS_DEFAULT_REGION": "eu-central-1", "MAILGUN_SENDER_DOMAIN": "mail.example.com"}.get(name, "provider-secret") }}",
 {%- endfor %}
 }
+
+
+def at_once(function: Any) -> Future[Any]:
+    """Call a function in this thread, which sees the test's transaction."""
+    future: Future[Any] = Future()
+    try:
+        future.set_result(function())
+    except Exception as error:
+        future.set_exception(error)
+    return future
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """Failed tasks that are sent again, and what is kept of them for that."""
 
-from concurrent.futures import Future
 from datetime import timedelta
 from threading import Event
 from types import SimpleNamespace
@@ -29,6 +28,8 @@ from apps.operations.retry import (
 )
 from apps.operations.tasks import delete_old_failures
 
+from .conftest import at_once
+
 # What the task below has noted, and whether it works.
 runs: list[str] = []
 mended = Event()
@@ -40,16 +41,6 @@ def note(text: str, **more: Any) -> None:
     if not mended.is_set():
         raise ValueError(text)
     runs.append(text)
-
-
-def at_once(function: Any) -> Future[Any]:
-    """Call a function in this thread, which sees the test's transaction."""
-    future: Future[Any] = Future()
-    try:
-        future.set_result(function())
-    except Exception as error:
-        future.set_exception(error)
-    return future
 
 
 def refuse(*_: object, **__: object) -> None:

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,6 +24,8 @@ from apps.operations.checks import Result
 from apps.operations.models import FailedMessage, FailedTask, ScheduledRun
 from apps.operations.status import RECENT, LatestHealth
 from apps.operations.workers import RunningTask, RunningWorker
+
+from .conftest import at_once
 
 WELL = [Result("database"), Result("broker")]
 ILL = [
@@ -50,16 +51,6 @@ OTHER_WORKER = RunningWorker(
     clock=-90.0,
     tasks=(RunningTask("apps.shop.tasks.pay", "task-1", datetime(2026, 1, 1, tzinfo=UTC)),),
 )
-
-
-def at_once(function: Any) -> Future[Any]:
-    """Call a function in this thread, which sees the test's transaction."""
-    future: Future[Any] = Future()
-    try:
-        future.set_result(function())
-    except Exception as error:
-        future.set_exception(error)
-    return future
 
 
 def refuse(*_: object) -> None:
