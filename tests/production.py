@@ -60,6 +60,23 @@ def production(project: Path, environment: Mapping[str, str]) -> Iterator[Stack]
         yield stack
 
 
+def add_administrator(stack: Stack, password: str) -> None:
+    """Add the user `admin`, who may do everything.
+
+    Args:
+        stack: the project, released.
+        password: of the user.
+    """
+    result = stack.manage(
+        "createsuperuser",
+        "--noinput",
+        DJANGO_SUPERUSER_USERNAME="admin",
+        DJANGO_SUPERUSER_EMAIL="admin@example.com",
+        DJANGO_SUPERUSER_PASSWORD=password,
+    )
+    assert result.returncode == 0, result.stderr
+
+
 def visit(stack: Stack, path: str, *, timeout: float = 5.0) -> Response:
     """Get a page as a visitor does, through the proxy that ends TLS.
 

@@ -17,6 +17,7 @@ from tests.processes import Stack, wait_until
 from tests.production import (
     HOST,
     PROXY_HEADERS,
+    add_administrator,
     prepare,
     production,
     production_environment,
@@ -173,14 +174,7 @@ def stack(project: Path, postgres: PostgresServer) -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def browser(stack: Stack) -> Browser:
     """An administrator who has logged in at the form."""
-    result = stack.manage(
-        "createsuperuser",
-        "--noinput",
-        DJANGO_SUPERUSER_USERNAME="admin",
-        DJANGO_SUPERUSER_EMAIL="admin@example.com",
-        DJANGO_SUPERUSER_PASSWORD=PASSWORD,
-    )
-    assert result.returncode == 0, result.stderr
+    add_administrator(stack, PASSWORD)
     browser = Browser(stack)
     browser.submit("/admin/login/", "login-form", username="admin", password=PASSWORD)
     return browser

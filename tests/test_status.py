@@ -16,6 +16,7 @@ from tests.conftest import Bake
 from tests.processes import Process, Stack, wait_until
 from tests.production import (
     HOST,
+    add_administrator,
     call,
     effects,
     prepare,
@@ -145,14 +146,7 @@ def site(project: Path, authority: Authority) -> Iterator[Site]:
         worker = stack.worker()
         stack.beat()
         stack.web()
-        result = stack.manage(
-            "createsuperuser",
-            "--noinput",
-            DJANGO_SUPERUSER_USERNAME="admin",
-            DJANGO_SUPERUSER_EMAIL="admin@example.com",
-            DJANGO_SUPERUSER_PASSWORD=PASSWORD,
-        )
-        assert result.returncode == 0, result.stderr
+        add_administrator(stack, PASSWORD)
         proxy = servers.enter_context(TLSProxy(stack.port, authority.server_context(HOST)))
         browser = servers.enter_context(Browser(proxy.port))
         browser.show_on(DESKTOP)
