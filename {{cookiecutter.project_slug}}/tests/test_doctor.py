@@ -87,10 +87,9 @@ def test_doctor_speaks_json(settings: Settings) -> None:
 @pytest.mark.django_db
 @pytest.mark.usefixtures("_this_thread")
 def test_doctor_waits_until_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker, "ping_broker", refuse)
-    monkeypatch.setattr(
-        "time.sleep", lambda _: monkeypatch.setattr(broker, "ping_broker", ping_broker)
-    )
+    answers = iter([refuse, ping_broker])
+    monkeypatch.setattr(broker, "ping_broker", lambda: next(answers)())
+    monkeypatch.setattr("time.sleep", lambda _: None)
     assert run_doctor("--wait", "60")[0] == 0
 
 
