@@ -1,7 +1,12 @@
-"""Fixtures that bake projects, each combination of answers once per session."""
+"""Fixtures that bake projects, each combination of answers once for all workers of a run."""
 
+import contextlib
+import hashlib
+import json
+import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,31 +48,43 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _baked_once(
     engine: Callable[[Path, Path, dict[str, str]], Path], template: Path, folder: Path, nested: bool
 ) -> Bake:
-    projects: dict[tuple[tuple[str, str], ...], Path] = {}
+    folder.mkdir(exist_ok=True)
 
     def bake(**answers: str) -> Path:
-        key = tuple(sorted(answers.items()))
-        if key not in projects:
-            place = folder / str(len(projects))
-            if nested:
-                place /= answers.get("project_slug", "my_project")
-            projects[key] = engine(template, place, answers)
-        return projects[key]
+        key = hashlib.sha256(json.dumps(sorted(answers.items())).encode()).hexdigest()[:16]
+        shared = folder / key
+        if not shared.exists():
+            own = Path(tempfile.mkdtemp(dir=folder))
+            place = own / answers.get("project_slug", "my_project") if nested else own
+            engine(template, place, answers)
+            # Another worker may have been quicker, which gave the same.
+            with contextlib.suppress(OSError):
+                own.rename(shared)
+        [project] = shared.iterdir()
+        return project
 
     return bake
 
 
 @pytest.fixture(scope="session")
-def bake(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Bake:
-    """Return `bake(**answers) -> Path`, baking with Cookiecutter; do not change it."""
-    folder = tmp_path_factory.mktemp("cookiecutter")
-    return _baked_once(bake_with_cookiecutter, template, folder, nested=False)
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that all xdist workers of this run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")
-def copier_bake(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Bake:
+def bake(template: Path, shared_folder: Path) -> Bake:
+    """Return `bake(**answers) -> Path`, baking with Cookiecutter; do not change it."""
+    return _baked_once(
+        bake_with_cookiecutter, template, shared_folder / "cookiecutter", nested=False
+    )
+
+
+@pytest.fixture(scope="session")
+def copier_bake(template: Path, shared_folder: Path) -> Bake:
     """Return `copier_bake(**answers) -> Path`, baking with Copier; do not change it."""
-    return _baked_once(bake_with_copier, template, tmp_path_factory.mktemp("copier"), nested=True)
+    return _baked_once(bake_with_copier, template, shared_folder / "copier", nested=True)
 
 
 @pytest.fixture

@@ -45,13 +45,20 @@ KINDS = [
 ]
 
 # What decides about the processes; what is no kind above is shown to run, and no more. Flower is
-# there where django-prodserver has to start it.
+# there where django-prodserver has to start it. Any two answers meet in the normal run already;
+# the nightly one has all three in every combination.
 DECISIVE = ("hosting", "scheduler", "process_manager")
 OTHER_COMBINATIONS = [
     pytest.param(
-        {**answers, "use_flower": "true" if "prodserver" in row else "false"}, id="-".join(row)
+        {**answers, "use_flower": "true" if "prodserver" in row else "false"},
+        id="-".join(row),
+        marks=pytest.mark.nightly if sum(numbers) % 2 else (),
     )
-    for row in itertools.product(*(choices()[question] for question in DECISIVE))
+    for numbers, row in zip(
+        itertools.product(*(range(len(choices()[question])) for question in DECISIVE)),
+        itertools.product(*(choices()[question] for question in DECISIVE)),
+        strict=True,
+    )
     if allowed(answers := dict(zip(DECISIVE, row, strict=True)))
     and row[1:] not in {("database", "direct"), ("code", "direct")}
 ]
