@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 from _pytest.nodeid import NodeId
 
-from tests.baking import bake_with_cookiecutter, bake_with_copier, copy_template
+from tests.baking import bake_with_cookiecutter, bake_with_copier, combinations, copy_template
 
 # The servers are programs for Unix; on Windows only the tests that bake can run.
 pytest_plugins = [] if sys.platform == "win32" else ["tests.servers.fixtures"]
@@ -29,6 +29,16 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("normal")
 
 Bake = Callable[..., Path]
+
+# The first nine hold each answer at least once.
+COMBINATIONS = [
+    pytest.param(
+        answers,
+        id="-".join(answers.values()),
+        marks=() if number < 9 else pytest.mark.slow,
+    )
+    for number, answers in enumerate(combinations())
+]
 
 
 @pytest.hookimpl(trylast=True)

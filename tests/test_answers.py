@@ -251,6 +251,7 @@ def plain_answer(name: str) -> str:
     )
 
 
+@pytest.mark.slow
 @given(answers=any_answers())
 @example(answers={"project_slug": "shop", "description": "\\\" \U0001f600 '''"})
 @example(answers={"project_name": "}}", "project_slug": "shop"})

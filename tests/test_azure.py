@@ -518,6 +518,7 @@ def test_strings_and_comparisons_are_read_as_bicep_reads_them(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("scheduler", choices()["scheduler"])
+@pytest.mark.slow
 def test_another_parser_finds_the_same_resources(bake: Bake, scheduler: str) -> None:
     project = bake(hosting="azure", scheduler=scheduler)
     for path in sorted((project / "infra").glob("*.bicep")):
@@ -551,6 +552,7 @@ def test_the_schemas_of_azure_accept_every_resource(bake: Bake, scheduler: str) 
 
 
 @pytest.mark.parametrize("scheduler", choices()["scheduler"])
+@pytest.mark.slow
 def test_the_schema_of_azd_accepts_azure_yaml(bake: Bake, scheduler: str) -> None:
     azd = schema("azure-yaml-v1.0.schema.json")
     for slug in SLUGS:

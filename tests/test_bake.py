@@ -20,12 +20,10 @@ from tests.baking import (
     allowed,
     bake_with_cookiecutter,
     choices,
-    combinations,
 )
-from tests.conftest import Bake
+from tests.conftest import COMBINATIONS, Bake
 from tests.hostile import allowed_answers
 
-COMBINATIONS = [pytest.param(answers, id="-".join(answers.values())) for answers in combinations()]
 TEMPLATE_REMAINS = re.compile(
     r"cookiecutter\.[a-z_]|_copier_|\{%-? *(if|elif|else|endif|raw|endraw)"
 )

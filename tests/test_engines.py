@@ -16,14 +16,12 @@ from tests.baking import (
     ROOT,
     bake_with_cookiecutter,
     bake_with_copier,
-    combinations,
     copy_template,
     run_engine,
     tree,
 )
-from tests.conftest import Bake
+from tests.conftest import COMBINATIONS, Bake
 
-COMBINATIONS = [pytest.param(answers, id="-".join(answers.values())) for answers in combinations()]
 HOSTILE = {
     "project_name": 'Zoë\'s "shop" \\ {x} # : $HOME %s \U0001f600',
     "project_slug": "shop",
@@ -143,6 +141,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return template
 
 
+@pytest.mark.slow
 def test_copier_update_changes_the_scheduler_and_back(repository: Path, tmp_path: Path) -> None:
     project = bake_with_copier(repository, tmp_path / "project", {"scheduler": "code"})
     trees = {"code": tree(project)}

@@ -11,7 +11,10 @@ import pytest
 from tests.baking import allowed, choices
 from tests.conftest import Bake
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the linters are for Unix")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="the linters are for Unix"),
+]
 
 PROGRAMS = Path(sys.executable).parent
 HOSTINGS = choices()["hosting"]
