@@ -17,12 +17,11 @@ from apps.operations.alerts import (
     claim,
     defer,
     public_text,
-    send_alert,
     send_now,
 )
 from apps.operations.models import FailedMessage, FailedTask
 from apps.operations.pings import ping_database
-from apps.operations.reports import FailureGroup, failures_subject
+from apps.operations.reports import DISCARDED, FailureGroup, failures_subject
 from apps.operations.retry import NotKeptError, message_to_keep
 from apps.operations.tasks import send_failure_alert, send_failure_digest
 
@@ -32,6 +31,8 @@ logger = logging.getLogger(__name__)
 GROUPING_TIME = 60
 # In characters; the end of a traceback says most.
 LONGEST_TRACEBACK = 10_000
+# In characters; an id or a name in a message may be anything.
+LONGEST_NAME = 100
 # Nobody is alerted that an alert failed.
 SILENT_TASKS = {send_failure_alert.name, send_failure_digest.name}
 
@@ -130,7 +131,11 @@ def report_failure(
             "attempts": failure.attempts,
         },
     )
-    recorded = _record(failure, message)
+    _tell(failure, recorded=_record(failure, message))
+
+
+def _tell(failure: FailedTask, *, recorded: bool) -> None:
+    """See to it that people hear of a failure, with others of its kind if it is recorded."""
     subject = failures_subject(failure.task, failure.reason)
     if failure.task in SILENT_TASKS or not settings.ALERT_RECIPIENTS or not claim(subject):
         return
@@ -168,22 +173,52 @@ def _enqueue_alert(failure: FailedTask) -> bool:
 
 @signals.task_unknown.connect
 def report_unknown_task(message: Message, name: str, id: str, **_: Any) -> None:
-    """Log and alert that a message asked for a task that this worker does not have.
+    """Log that a message asked for a task that this worker does not have; people hear of it.
 
     Args:
         message: The message.
         name: The name in the message.
         id: The task's id.
     """
+    name, id = _legible(name), _legible(id)
     logger.error(
         "task %s[%s] is unknown to this worker and was discarded",
         name,
         id,
         extra={"task": name, "task_id": id, "request_id": message.headers.get("request_id")},
     )
-    send_alert(
-        f"{name} is unknown to a worker",
-        f"A message for the task {name} was discarded, because a worker has no such task.\n\n"
-        f"Task id: {id}\n\n"
-        "Is the worker older than the process that sent the message, or was the task renamed?\n",
+    _report_discarded("unknown task", id, detail=name)
+
+
+@signals.task_rejected.connect
+def report_unreadable(message: Message | None, exc: BaseException | None, **_: Any) -> None:
+    """Log that a message could not be read, and see to it that people hear.
+
+    Args:
+        message: The message; nothing if it is not even JSON.
+        exc: How that was noticed; nothing if it asked for no task at all.
+    """
+    task_id = _legible(message.headers.get("id", "none") if message else "none")
+    reason = type(exc).__name__ if exc else "no task"
+    logger.error(
+        "a message could not be read and was discarded: %s", reason, extra={"task_id": task_id}
     )
+    _report_discarded("unreadable", task_id, detail=reason)
+
+
+def _report_discarded(reason: str, task_id: str, detail: str) -> None:
+    failure = FailedTask(
+        task=DISCARDED,
+        task_id=task_id,
+        reason=reason,
+        detail=detail,
+        failed_at=timezone.now(),
+        not_kept="It is no message of a task that this worker has.",
+    )
+    _tell(failure, recorded=_record(failure, None))
+
+
+def _legible(text: Any) -> str:
+    """Return what may stand in a mail and in PostgreSQL of a text that anybody may have written."""
+    shown = str(text)[:LONGEST_NAME]
+    return "".join(character if character.isprintable() else "?" for character in shown)
