@@ -72,7 +72,7 @@ class Channel(redis.Channel):
             return True
 
     def _do_restore_message(self, payload: Any, *place: Any, **options: Any) -> None:
-        if self.qos.restores_lost:
+        if self.qos.restores_lost:  # type: ignore[attr-defined]  # its own class has it
             note_loss(payload, self.visibility_timeout)
         super()._do_restore_message(payload, *place, **options)  # type: ignore[misc]
 

@@ -7,10 +7,11 @@ the worker, and may be taken again by the next one.
 import sys
 import time
 import uuid
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from kombu.transport import redis
+from kombu.transport import redis, virtual
 
 # What code raises that is given another form than it expects.
 UNREADABLE = (
@@ -25,7 +26,7 @@ UNREADABLE = (
 LOSSES = "losses"
 
 
-class Message(redis.Channel.Message):
+class Message(virtual.Message):
     """A message that can be refused whatever it holds: its error is kept for who looks into it."""
 
     def __init__(self, payload: Any, channel: Any = None, **options: Any) -> None:
@@ -34,7 +35,7 @@ class Message(redis.Channel.Message):
             self._check()
         except UNREADABLE:
             super().__init__(_without_contents(payload), channel, **options)
-            self.errors.append(sys.exc_info())
+            self.errors = [sys.exc_info()]
 
     def _check(self) -> None:
         """Raise unless the message has what it takes to note and to refuse it."""
@@ -61,14 +62,14 @@ def _without_contents(payload: Any) -> dict[str, Any]:
 class QoS(redis.QoS):
     """Knows whether it puts messages back because their worker was lost."""
 
-    restores_lost = False
+    restores_lost: bool = False
 
     def restore_by_tag(self, tag: str, *args: Any, **options: Any) -> None:
         """Put a message back on its queue; one that nobody can read was refused, and is dropped."""
         try:
             super().restore_by_tag(tag, *args, **options)
         except UNREADABLE:
-            self._remove_from_indices(tag).execute()
+            self._remove_from_indices(tag).execute()  # type: ignore[attr-defined]
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
         """Put back what nobody has acknowledged within the visibility timeout."""
@@ -86,10 +87,9 @@ def note_loss(payload: dict[str, Any], visibility_timeout: float) -> None:
         payload: The message, as it was taken longer than this time ago.
         visibility_timeout: In seconds.
     """
-    try:
+    # Nothing that is put back may be lost by being counted.
+    with suppress(*UNREADABLE):
         headers = payload["headers"]
         due = datetime.fromisoformat(headers["eta"]).timestamp() if headers.get("eta") else 0.0
         if due < time.time() - visibility_timeout:
             headers[LOSSES] = headers.get(LOSSES, 0) + 1
-    except UNREADABLE:
-        return  # it is refused before anything is run

@@ -37,6 +37,10 @@ LONGEST_NAME = 100
 SILENT_TASKS = {send_failure_alert.name, send_failure_digest.name}
 
 
+class LostTooOftenError(Exception):
+    """A task is not run any more, because its worker died each time; the text tells no values."""
+
+
 def argument_names(
     task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> list[str]:
@@ -102,13 +106,15 @@ def report_failure(
         args: Its positional arguments.
         kwargs: Its named arguments.
     """
+    telling = (*TELLING_ERRORS, LostTooOftenError)
+    known = sender.request.id == task_id and not isinstance(exception, LostTooOftenError)
     failure = FailedTask(
         task=sender.name,
         task_id=task_id,
         reason=type(exception).__name__,
-        detail=str(exception) if isinstance(exception, TELLING_ERRORS) else "",
-        # Nothing is known of it where the child process that ran the task has died.
-        attempts=sender.request.retries + 1 if sender.request.id == task_id else None,
+        detail=str(exception) if isinstance(exception, telling) else "",
+        # Nothing is known of it where the process that ran the task has died.
+        attempts=sender.request.retries + 1 if known else None,
         argument_names=argument_names(sender, args, kwargs),
         traceback=traceback_without_values(exception),
         failed_at=timezone.now(),

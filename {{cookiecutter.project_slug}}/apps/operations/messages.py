@@ -11,6 +11,7 @@ A task that takes its process or its whole worker with it is not run for ever.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
@@ -20,6 +21,7 @@ from celery.worker import request
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from apps.operations.envelopes import LOSSES, UNREADABLE
+from apps.operations.failures import LostTooOftenError
 from apps.operations.redaction import MASK
 from apps.operations.request_ids import NAME
 
@@ -30,10 +32,13 @@ PRIVATE_FIELDS = ("exception", "result", "traceback")
 # How often a task is run again after its process or its worker died, as Celery's max_retries.
 MAX_LOSSES = 3
 # What Celery uses of a message without looking, and the form that it takes for granted.
-FORMS = {
+FORMS: dict[str, Any] = {
+    "id": str,
+    "args": list,
+    "kwargs": dict,
     "headers": dict,
     "retries": int,
-    "timelimit": list,
+    "timelimit": list | tuple,
     "stamped_headers": list,
     "stamps": dict,
     LOSSES: int,
@@ -42,10 +47,7 @@ FORMS = {
     "chain": list,
     "chord": dict,
 }
-
-
-class LostTooOftenError(Exception):
-    """A task is not run any more, because its worker died each time."""
+LINKS = ("callbacks", "errbacks", "chain")
 
 
 class Request(request.Request):
@@ -68,7 +70,7 @@ class Request(request.Request):
             if self._losses <= MAX_LOSSES:
                 return False
             try:
-                raise LostTooOftenError
+                raise LostTooOftenError(f"Its worker died {self._losses} times while it had it.")
             except LostTooOftenError:
                 super().on_failure(ExceptionInfo())
             return True
@@ -131,14 +133,12 @@ class Request(request.Request):
         """Raise unless all has the form that Celery takes for granted later."""
         *_, embed = self._payload  # type: ignore[attr-defined]
         given = {**self.request_dict, **(embed or {})}
-        parts = [(given["id"], str), (given["args"], list), (given["kwargs"], dict)]
-        parts += [(given[name], form) for name, form in FORMS.items() if given.get(name)]
-        signatures = [*(given.get("callbacks") or ()), *(given.get("errbacks") or ())]
-        parts += [(signature, dict) for signature in [*signatures, *(given.get("chain") or ())]]
-        if not all(isinstance(value, form) for value, form in parts):
+        parts = [(given[name], FORMS[name]) for name in FORMS if given.get(name)]
+        parts += [(link, dict) for name in LINKS for link in given.get(name) or ()]
+        if not given["id"] or not all(isinstance(value, form) for value, form in parts):
             raise TypeError
         if self.eta:
-            self.eta.timestamp()
+            self.eta.astimezone(UTC)
         for limit in self.time_limits:
             float(limit or 0)
 

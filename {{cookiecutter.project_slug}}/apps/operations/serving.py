@@ -7,6 +7,10 @@ from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped
 
 from apps.operations.middleware import PROBES
 
+# How many requests may wait for a thread, in each process, before probes wait too. A thread that
+# waits costs 30 KB.
+READERS = 200
+
 
 class ProbedWorker(ThreadWorker):  # type: ignore[misc]  # it has no types
     """Reads requests in threads of their own, and runs at most ``threads`` of them at a time.
@@ -17,10 +21,10 @@ class ProbedWorker(ThreadWorker):  # type: ignore[misc]  # it has no types
     """
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
-        """Return the threads that read, one for each connection at most; idle ones are reused."""
-        # Those that run requests may hold a database connection each.
+        """Return the threads that read; they are started as they are needed."""
+        # Apart from them, because each that runs requests may hold a database connection.
         self._runners = ThreadPoolExecutor(self.cfg.threads, "request")
-        return ThreadPoolExecutor(self.cfg.worker_connections, "reader")
+        return ThreadPoolExecutor(self.cfg.threads + READERS, "reader")
 
     def handle_request(self, req: Any, conn: Any) -> bool:
         """Answer a request, a probe at once and any other as soon as a thread is free.
