@@ -27,7 +27,11 @@ from apps.operations.failures import (
 )
 from apps.operations.models import FailedTask, SentAlert
 from apps.operations.overdue import OverdueEntry
-from apps.operations.tasks import send_failure_alert, send_failure_digest
+from apps.operations.tasks import (
+    record_discarded_message,
+    send_failure_alert,
+    send_failure_digest,
+)
 
 RECIPIENT = "operator@example.com"
 
@@ -337,6 +341,16 @@ def test_a_message_that_can_not_be_read_is_told_of_without_its_contents(
     assert f"a message could not be read and was discarded: {detail}" in caplog.text
     assert mail.outbox[0].subject.endswith("1 discarded message: unreadable")
     assert "private" not in caplog.text + mail.outbox[0].body
+
+
+@pytest.mark.django_db
+def test_a_discarded_message_is_told_of_though_the_broker_takes_no_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(record_discarded_message, "apply_async", refuse)
+    report_unreadable(message=None, exc=ValueError())
+    assert not FailedTask.objects.exists()
+    assert mail.outbox[0].subject.endswith("1 discarded message: unreadable")
 
 
 def fail_before(hours: float, reason: str = "ValueError", told: bool = True) -> None:

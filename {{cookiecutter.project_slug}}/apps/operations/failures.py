@@ -23,7 +23,11 @@ from apps.operations.models import FailedMessage, FailedTask
 from apps.operations.pings import ping_database
 from apps.operations.reports import DISCARDED, FailureGroup, failures_subject
 from apps.operations.retry import NotKeptError, message_to_keep
-from apps.operations.tasks import send_failure_alert, send_failure_digest
+from apps.operations.tasks import (
+    record_discarded_message,
+    send_failure_alert,
+    send_failure_digest,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -213,7 +217,28 @@ def report_unreadable(message: Message | None, exc: BaseException | None, **_: A
 
 
 def _report_discarded(reason: str, task_id: str, detail: str) -> None:
-    failure = FailedTask(
+    """Leave it to a task: a worker's main process must not wait for a database that hangs."""
+    try:
+        record_discarded_message.apply_async((reason, task_id, detail), retry=False)
+    except Exception as error:
+        logger.warning("a discarded message could not be recorded: %s", type(error).__name__)
+        _tell(_discarded(reason, task_id, detail), recorded=False)
+
+
+def record_discarded(reason: str, task_id: str, detail: str) -> None:
+    """Record a message that was discarded, and see to it that people hear.
+
+    Args:
+        reason: Why, in the same words for the same thing.
+        task_id: The id in the message.
+        detail: What else may be told of it.
+    """
+    failure = _discarded(reason, task_id, detail)
+    _tell(failure, recorded=_record(failure, None))
+
+
+def _discarded(reason: str, task_id: str, detail: str) -> FailedTask:
+    return FailedTask(
         task=DISCARDED,
         task_id=task_id,
         reason=reason,
@@ -221,7 +246,6 @@ def _report_discarded(reason: str, task_id: str, detail: str) -> None:
         failed_at=timezone.now(),
         not_kept="It is no message of a task that this worker has.",
     )
-    _tell(failure, recorded=_record(failure, None))
 
 
 def _legible(text: Any) -> str:
