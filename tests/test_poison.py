@@ -367,7 +367,7 @@ def test_a_stored_result_runs_nothing(site: Site, tmp_path: Path) -> None:
 def test_a_thousand_unknown_tasks_are_one_mail(site: Site) -> None:
     names = [f"apps.gone.tasks.number_{number}" for number in range(1000)]
     site.push(*(message(name, MARK) for name in names))
-    wait_until(lambda: site.counted("unknown") == len(names), 90, "all to be discarded")
+    wait_until(lambda: site.counted("unknown") == len(names), 180, "all to be discarded")
     unknown = "task = 'discarded message' AND reason = 'unknown task'"
     assert {detail for (detail,) in site.failures("detail", unknown)} == set(names)
     wait_until(lambda: site.about("unknown task"), 20, "a mail")
