@@ -45,6 +45,8 @@ from tests.servers.tls import Authority, TLSProxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("runtime")]
 
+# More requests than the web process has threads: two processes with four each.
+HANGING = 20
 WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"a secret of the endpoint").decode()
 
 
@@ -107,8 +109,9 @@ def test_static_files_are_served_under_a_name_that_tells_their_content(site: Sit
     assert "immutable" in response.headers["cache-control"]
 
 
-def test_a_task_of_the_docs_enqueued_by_a_request_writes_to_postgresql(site: Site) -> None:
-    response = http_request(
+def add_note(site: Site) -> Response:
+    """Send the form of the docs' example, which writes to the database."""
+    return http_request(
         "POST",
         f"{site.stack.url}/notes/",
         host=HOST,
@@ -117,7 +120,12 @@ def test_a_task_of_the_docs_enqueued_by_a_request_writes_to_postgresql(site: Sit
             "Content-Type": "application/x-www-form-urlencoded",
         },
         body=b"text=four+words+of+text",
+        timeout=60,
     )
+
+
+def test_a_task_of_the_docs_enqueued_by_a_request_writes_to_postgresql(site: Site) -> None:
+    response = add_note(site)
     assert response.status == 201, response.text
     number = response.json()["id"]
     statement = f"SELECT words FROM notes_note WHERE id = {number}"
@@ -257,7 +265,8 @@ def test_a_message_for_an_unknown_task_is_alerted_and_tells_no_value(site: Site)
     )
     assert site.stack.manage("shell", "--command", code).returncode == 0
     site.worker.wait_for_line("unknown to this worker", 20, after=before)
-    [alert] = wait_until(lambda: alerts(site, "gone is unknown"), 20, "the alert")
+    [alert] = wait_until(lambda: alerts(site, "discarded message: unknown"), 20, "the alert")
+    assert "1 x apps.trial.tasks.gone" in alert.message.get_content()
     assert "private" not in alert.message.as_string()
     assert "private" not in str(site.worker.lines[before:])
 
@@ -307,6 +316,26 @@ def test_ready_follows_postgresql_and_health_does_not(
         lambda: http_get(f"{site.stack.url}/ready/", timeout=10).status == 200, 20, "/ready/"
     )
     assert site.web.running
+
+
+def test_health_is_answered_while_requests_hang_in_all_threads(
+    site: Site, stoppable_postgres: Postgres
+) -> None:
+    with ThreadPoolExecutor(HANGING) as pool:
+        stoppable_postgres.freeze()
+        try:
+            requests = [pool.submit(add_note, site) for _ in range(HANGING)]
+            ends = time.monotonic() + 4
+            while time.monotonic() < ends:
+                assert http_get(f"{site.stack.url}/health/", timeout=2).status == 200
+                time.sleep(0.1)
+            assert not any(request.done() for request in requests)
+            assert http_get(f"{site.stack.url}/ready/", timeout=5).status == 503
+        finally:
+            stoppable_postgres.thaw()
+        # Those that had no connection yet were refused one after five seconds.
+        assert {request.result().status for request in requests} <= {201, 500}
+    assert add_note(site).status == 201
 
 
 def test_start_is_logged_without_the_password(site: Site) -> None:

@@ -23,7 +23,8 @@ start("production")
 env = Environment(os.environ)
 
 bind = f"0.0.0.0:{env.port('PORT', default=8000)}"
-worker_class = "gthread"
+# gthread, which answers probes also while requests hang in all threads.
+worker_class = "apps.operations.serving.ProbedWorker"
 # Not derived from the number of processors: in a container that is the host's. Each worker and
 # thread may hold a database connection: workers x threads, and one more per worker for probes{% if cookiecutter.use_prometheus %},
 # and a further one during a scrape{% endif %}.

@@ -1,14 +1,18 @@
 """How a worker takes messages; that none is lost is the business of tests with real servers."""
 
+from json import JSONDecodeError
 from queue import Empty
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import signals
 from kombu import Connection
+from kombu.transport import redis
 from kombu.utils.json import dumps
 
 from apps.operations.broker import TAKE, Channel, Transport
+from apps.operations.envelopes import LOSSES, Message, QoS
 from apps.operations.redis_tls import SSLConnection
 
 MESSAGE = {
@@ -71,3 +75,30 @@ def test_it_waits_only_when_there_is_nothing_left(
     channel._brpop_start(timeout=1)
     channel._brpop_start()
     assert [words[0] for words in sent] == ["EVAL", "BRPOP", "EVAL"]
+
+
+def test_what_is_no_json_is_told_of_and_nothing_more(
+    channel: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(signals.task_rejected, "send", lambda **given: told.append(given))
+    channel.answers += [[b"default", b"private"], [b"default", b"\xff"]]
+    assert channel._brpop_read()
+    assert channel._brpop_read()
+    assert [type(given["exc"]) for given in told] == [JSONDecodeError, JSONDecodeError]
+    assert [given["message"] for given in told] == [None, None]
+
+
+@pytest.mark.parametrize(("lost", "losses"), [(True, 1), (False, None)])
+def test_only_the_loss_of_a_worker_is_counted(
+    channel: Any, monkeypatch: pytest.MonkeyPatch, lost: bool, losses: int | None
+) -> None:
+    restored: list[Any] = []
+    monkeypatch.setattr(
+        redis.Channel, "_do_restore_message", lambda _, payload, *place: restored.append(payload)
+    )
+    channel._qos = QoS(channel)
+    channel._qos.restores_lost = lost
+    channel._do_restore_message({"headers": {}}, "", "default", None)
+    assert [payload["headers"].get(LOSSES) for payload in restored] == [losses]
+    assert (Channel.QoS, Channel.Message) == (QoS, Message)

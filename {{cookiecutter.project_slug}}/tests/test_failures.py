@@ -22,11 +22,16 @@ from apps.operations.failures import (
     GROUPING_TIME,
     argument_names,
     report_unknown_task,
+    report_unreadable,
     traceback_without_values,
 )
 from apps.operations.models import FailedTask, SentAlert
 from apps.operations.overdue import OverdueEntry
-from apps.operations.tasks import send_failure_alert, send_failure_digest
+from apps.operations.tasks import (
+    record_discarded_message,
+    send_failure_alert,
+    send_failure_digest,
+)
 
 RECIPIENT = "operator@example.com"
 
@@ -291,13 +296,61 @@ def test_failures_are_recorded_though_nobody_is_alerted(settings: Settings) -> N
     assert FailedTask.objects.get().reported_at is None
 
 
-def test_a_message_for_an_unknown_task_is_alerted(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.django_db
+def test_messages_for_unknown_tasks_are_one_mail_with_their_names(
+    enqueued: list[tuple[tuple[str, str], float]], caplog: pytest.LogCaptureFixture
+) -> None:
     message = Message(headers={"request_id": "of-the-request"})
-    report_unknown_task(message=message, name="apps.gone.tasks.gone", id="1")
-    [record] = [record for record in caplog.records if "is unknown" in record.message]
+    for number in range(3):
+        report_unknown_task(message=message, name="apps.gone.tasks.gone", id=str(number))
+    report_unknown_task(message=message, name="\0" * 1000, id="4")
+    [record, *_] = [record for record in caplog.records if "is unknown" in record.message]
     assert vars(record)["request_id"] == "of-the-request"
     assert "task apps.gone.tasks.gone[1] is unknown to this worker" in caplog.text
-    assert "apps.gone.tasks.gone is unknown" in mail.outbox[0].subject
+    assert enqueued == [(("discarded message", "unknown task"), GROUPING_TIME)]
+    send_failure_alert(*enqueued[0][0])
+    [alert] = mail.outbox
+    assert alert.subject.endswith("4 discarded messages: unknown task")
+    assert "took a message and discarded it 4 times: unknown task" in alert.body
+    assert "3 x apps.gone.tasks.gone\n" in alert.body
+    assert f"1 x {'?' * 100}\n" in alert.body
+    assert "tracebacks" not in alert.body
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("message", "error", "task_id", "detail"),
+    [
+        (Message(headers={"id": "1"}), ValueError("private"), "1", "ValueError"),
+        (Message(headers={}), None, "none", "no task"),
+        (None, UnicodeError("private"), "none", "UnicodeError"),
+    ],
+    ids=["message", "no task", "no message"],
+)
+def test_a_message_that_can_not_be_read_is_told_of_without_its_contents(
+    caplog: pytest.LogCaptureFixture,
+    message: Message | None,
+    error: Exception | None,
+    task_id: str,
+    detail: str,
+) -> None:
+    report_unreadable(message=message, exc=error)
+    failure = FailedTask.objects.get()
+    assert (failure.task, failure.reason) == ("discarded message", "unreadable")
+    assert (failure.task_id, failure.detail) == (task_id, detail)
+    assert f"a message could not be read and was discarded: {detail}" in caplog.text
+    assert mail.outbox[0].subject.endswith("1 discarded message: unreadable")
+    assert "private" not in caplog.text + mail.outbox[0].body
+
+
+@pytest.mark.django_db
+def test_a_discarded_message_is_told_of_though_the_broker_takes_no_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(record_discarded_message, "apply_async", refuse)
+    report_unreadable(message=None, exc=ValueError())
+    assert not FailedTask.objects.exists()
+    assert mail.outbox[0].subject.endswith("1 discarded message: unreadable")
 
 
 def fail_before(hours: float, reason: str = "ValueError", told: bool = True) -> None:

@@ -62,6 +62,15 @@ def test_a_message_that_is_refused_is_logged_without_its_contents(
     assert json.loads(line)["event"] == "Received unregistered task of type  (not shown)"
 
 
+def test_a_message_that_can_not_be_put_back_is_logged_without_its_contents(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logging.config.dictConfig(logging_config("INFO", "json"))
+    payload = {"body": "private"}
+    logging.getLogger("kombu.transport.redis").critical("Could not restore message: %r", payload)
+    assert "private" not in capsys.readouterr().out
+
+
 def test_a_result_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
     logging.config.dictConfig(logging_config("INFO", "json"))
     result = {"name": "send", "return_value": "private"}

@@ -169,6 +169,8 @@ def test_a_failure_that_can_not_be_retried_says_why(
     assert "kept for 7 days, and then deleted" in told(admin_client, failure)
     FailedTask.objects.update(not_kept="It is private.")
     assert "It is private." in told(admin_client, failure)
+    FailedTask.objects.update(task="discarded message")
+    assert "It is private." in told(admin_client, failure)
     FailedTask.objects.update(failed_at=timezone.now() - timedelta(days=31))
     delete_old_failures()
     assert told(admin_client, failure) == "This failure is no longer known."

@@ -20,6 +20,8 @@ class WithoutValues(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the record; it is logged all the same."""
         text = str(record.msg)
+        if text.startswith("Could not restore message"):
+            record.args = ("(not shown)",)
         if record.name == "celery.worker.consumer.consumer" and "body" in text:
             record.msg = f"{text.partition('%')[0].splitlines()[0]} (not shown)"
             record.args = ()

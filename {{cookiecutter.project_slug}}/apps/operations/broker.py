@@ -8,19 +8,23 @@ import time
 from queue import Empty
 from typing import Any
 
+from celery import signals
 from kombu.transport import redis
 
+from apps.operations.envelopes import UNREADABLE, Message, QoS, note_loss
 from apps.operations.redis_tls import SSLConnection
 
 # Takes the next message of the first queue that has one, and notes it in the same step, in the form
-# of kombu.transport.redis.QoS.append. What can't be read is only taken, for Celery to complain of.
+# of kombu.transport.redis.QoS.append. What can't be read is only taken, to be refused.
 TAKE = """
 for number = 1, #KEYS - 2 do
   local message = redis.call('RPOP', KEYS[number])
   if message then
     local readable, content = pcall(cjson.decode, message)
-    if readable and type(content) == 'table' and content.properties then
-      local tag, info = content.properties.delivery_tag, content.properties.delivery_info
+    local properties = readable and type(content) == 'table' and content.properties
+    local tag = type(properties) == 'table' and properties.delivery_tag
+    local info = type(properties) == 'table' and properties.delivery_info
+    if type(tag) == 'string' and type(info) == 'table' then
       redis.call('ZADD', KEYS[#KEYS - 1], ARGV[1], tag)
       redis.call('HSET', KEYS[#KEYS], tag, '[' .. message .. ',' .. cjson.encode(info.exchange)
         .. ',' .. cjson.encode(info.routing_key) .. ']')
@@ -39,6 +43,8 @@ class Channel(redis.Channel):
     """
 
     connection_class_ssl = SSLConnection
+    Message = Message
+    QoS = QoS
     _none_left = False
 
     def _brpop_start(self, timeout: float | None = None) -> None:
@@ -60,6 +66,15 @@ class Channel(redis.Channel):
         except Empty:
             self._none_left = True
             raise
+        except UNREADABLE as error:
+            # It is not even JSON.
+            signals.task_rejected.send(sender=self, message=None, exc=error)
+            return True
+
+    def _do_restore_message(self, payload: Any, *place: Any, **options: Any) -> None:
+        if self.qos.restores_lost:  # type: ignore[attr-defined]  # its own class has it
+            note_loss(payload, self.visibility_timeout)
+        super()._do_restore_message(payload, *place, **options)  # type: ignore[misc]
 
 
 class Transport(redis.Transport):

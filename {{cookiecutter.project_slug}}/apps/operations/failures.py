@@ -17,14 +17,17 @@ from apps.operations.alerts import (
     claim,
     defer,
     public_text,
-    send_alert,
     send_now,
 )
 from apps.operations.models import FailedMessage, FailedTask
 from apps.operations.pings import ping_database
-from apps.operations.reports import FailureGroup, failures_subject
+from apps.operations.reports import DISCARDED, FailureGroup, failures_subject
 from apps.operations.retry import NotKeptError, message_to_keep
-from apps.operations.tasks import send_failure_alert, send_failure_digest
+from apps.operations.tasks import (
+    record_discarded_message,
+    send_failure_alert,
+    send_failure_digest,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +35,14 @@ logger = logging.getLogger(__name__)
 GROUPING_TIME = 60
 # In characters; the end of a traceback says most.
 LONGEST_TRACEBACK = 10_000
+# In characters; an id or a name in a message may be anything.
+LONGEST_NAME = 100
 # Nobody is alerted that an alert failed.
 SILENT_TASKS = {send_failure_alert.name, send_failure_digest.name}
+
+
+class LostTooOftenError(Exception):
+    """A task is not run any more, because its worker died each time; the text tells no values."""
 
 
 def argument_names(
@@ -101,13 +110,15 @@ def report_failure(
         args: Its positional arguments.
         kwargs: Its named arguments.
     """
+    telling = (*TELLING_ERRORS, LostTooOftenError)
+    known = sender.request.id == task_id and not isinstance(exception, LostTooOftenError)
     failure = FailedTask(
         task=sender.name,
         task_id=task_id,
         reason=type(exception).__name__,
-        detail=str(exception) if isinstance(exception, TELLING_ERRORS) else "",
-        # Nothing is known of it where the child process that ran the task has died.
-        attempts=sender.request.retries + 1 if sender.request.id == task_id else None,
+        detail=str(exception) if isinstance(exception, telling) else "",
+        # Nothing is known of it where the process that ran the task has died.
+        attempts=sender.request.retries + 1 if known else None,
         argument_names=argument_names(sender, args, kwargs),
         traceback=traceback_without_values(exception),
         failed_at=timezone.now(),
@@ -130,7 +141,11 @@ def report_failure(
             "attempts": failure.attempts,
         },
     )
-    recorded = _record(failure, message)
+    _tell(failure, recorded=_record(failure, message))
+
+
+def _tell(failure: FailedTask, *, recorded: bool) -> None:
+    """See to it that people hear of a failure, with others of its kind if it is recorded."""
     subject = failures_subject(failure.task, failure.reason)
     if failure.task in SILENT_TASKS or not settings.ALERT_RECIPIENTS or not claim(subject):
         return
@@ -168,22 +183,72 @@ def _enqueue_alert(failure: FailedTask) -> bool:
 
 @signals.task_unknown.connect
 def report_unknown_task(message: Message, name: str, id: str, **_: Any) -> None:
-    """Log and alert that a message asked for a task that this worker does not have.
+    """Log that a message asked for a task that this worker does not have; people hear of it.
 
     Args:
         message: The message.
         name: The name in the message.
         id: The task's id.
     """
+    name, id = _legible(name), _legible(id)
     logger.error(
         "task %s[%s] is unknown to this worker and was discarded",
         name,
         id,
         extra={"task": name, "task_id": id, "request_id": message.headers.get("request_id")},
     )
-    send_alert(
-        f"{name} is unknown to a worker",
-        f"A message for the task {name} was discarded, because a worker has no such task.\n\n"
-        f"Task id: {id}\n\n"
-        "Is the worker older than the process that sent the message, or was the task renamed?\n",
+    _report_discarded("unknown task", id, detail=name)
+
+
+@signals.task_rejected.connect
+def report_unreadable(message: Message | None, exc: BaseException | None, **_: Any) -> None:
+    """Log that a message could not be read, and see to it that people hear.
+
+    Args:
+        message: The message; nothing if it is not even JSON.
+        exc: How that was noticed; nothing if it asked for no task at all.
+    """
+    task_id = _legible(message.headers.get("id", "none") if message else "none")
+    reason = type(exc).__name__ if exc else "no task"
+    logger.error(
+        "a message could not be read and was discarded: %s", reason, extra={"task_id": task_id}
     )
+    _report_discarded("unreadable", task_id, detail=reason)
+
+
+def _report_discarded(reason: str, task_id: str, detail: str) -> None:
+    """Leave it to a task: a worker's main process must not wait for a database that hangs."""
+    try:
+        record_discarded_message.apply_async((reason, task_id, detail), retry=False)
+    except Exception as error:
+        logger.warning("a discarded message could not be recorded: %s", type(error).__name__)
+        _tell(_discarded(reason, task_id, detail), recorded=False)
+
+
+def record_discarded(reason: str, task_id: str, detail: str) -> None:
+    """Record a message that was discarded, and see to it that people hear.
+
+    Args:
+        reason: Why, in the same words for the same thing.
+        task_id: The id in the message.
+        detail: What else may be told of it.
+    """
+    failure = _discarded(reason, task_id, detail)
+    _tell(failure, recorded=_record(failure, None))
+
+
+def _discarded(reason: str, task_id: str, detail: str) -> FailedTask:
+    return FailedTask(
+        task=DISCARDED,
+        task_id=task_id,
+        reason=reason,
+        detail=detail,
+        failed_at=timezone.now(),
+        not_kept="It is no message of a task that this worker has.",
+    )
+
+
+def _legible(text: Any) -> str:
+    """Return what may stand in a mail and in PostgreSQL of a text that anybody may have written."""
+    shown = str(text)[:LONGEST_NAME]
+    return "".join(character if character.isprintable() else "?" for character in shown)

@@ -4,17 +4,24 @@ The child process that runs the task has the id from the signals in ``request_id
 written outside of it: that a task was received, that it ran into a limit, that its child died.
 
 What a worker tells others of a task has none of its values.
+
+A task that takes its process or its whole worker with it is not run for ever.
 """
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC
 from typing import Any
 
+from billiard.einfo import ExceptionInfo
 from celery import signals
+from celery.exceptions import InvalidTaskError
 from celery.worker import request
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from apps.operations.envelopes import LOSSES, UNREADABLE
+from apps.operations.failures import LostTooOftenError
 from apps.operations.redaction import MASK
 from apps.operations.request_ids import NAME
 
@@ -22,6 +29,25 @@ from apps.operations.request_ids import NAME
 EXCEPTION = re.compile(r"\w+(?=\()")
 # What may hold values in an event.
 PRIVATE_FIELDS = ("exception", "result", "traceback")
+# How often a task is run again after its process or its worker died, as Celery's max_retries.
+MAX_LOSSES = 3
+# What Celery uses of a message without looking, and the form that it takes for granted.
+FORMS: dict[str, Any] = {
+    "id": str,
+    "args": list,
+    "kwargs": dict,
+    "headers": dict,
+    "retries": int,
+    "timelimit": list | tuple,
+    "stamped_headers": list,
+    "stamps": dict,
+    LOSSES: int,
+    "callbacks": list,
+    "errbacks": list,
+    "chain": list,
+    "chord": dict,
+}
+LINKS = ("callbacks", "errbacks", "chain")
 
 
 class Request(request.Request):
@@ -29,13 +55,25 @@ class Request(request.Request):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        try:
+            self._check()
+        except UNREADABLE as error:
+            raise InvalidTaskError("its parts have not the form of a task's") from error
         # Until task_received: Celery logs the arrival in between, and offers no other place.
         self._bind()
 
     def revoked(self) -> bool:
-        """Log and return whether the task is not to run, because it is revoked or too late."""
+        """Log and return whether the task is not to run: it is revoked, too late, or a poison."""
         with self._lines():
-            return bool(super().revoked())
+            if super().revoked():
+                return True
+            if self._losses <= MAX_LOSSES:
+                return False
+            try:
+                raise LostTooOftenError(f"Its worker died {self._losses} times while it had it.")
+            except LostTooOftenError:
+                super().on_failure(ExceptionInfo())
+            return True
 
     def on_accepted(self, *args: Any) -> None:
         """Note that a child process runs the task."""
@@ -78,6 +116,31 @@ class Request(request.Request):
                 kind = EXCEPTION.match(fields[name]) if name == "exception" else None
                 fields[name] = kind[0] if kind else MASK
         super().send_event(type, **fields)
+
+    @property
+    def _losses(self) -> int:
+        headers: Any = self.request_dict
+        return headers.get(LOSSES) or 0
+
+    def _retry_worker_lost(self, *args: Any) -> bool:
+        if self._losses >= MAX_LOSSES:
+            return False
+        context: Any = self._context  # type: ignore[attr-defined]
+        context.headers = {**(context.headers or {}), LOSSES: self._losses + 1}
+        return bool(super()._retry_worker_lost(*args))  # type: ignore[misc]
+
+    def _check(self) -> None:
+        """Raise unless all has the form that Celery takes for granted later."""
+        *_, embed = self._payload  # type: ignore[attr-defined]
+        given = {**self.request_dict, **(embed or {})}
+        parts = [(given[name], FORMS[name]) for name in FORMS if given.get(name)]
+        parts += [(link, dict) for name in LINKS for link in given.get(name) or ()]
+        if not given["id"] or not all(isinstance(value, form) for value, form in parts):
+            raise TypeError
+        if self.eta:
+            self.eta.astimezone(UTC)
+        for limit in self.time_limits:
+            float(limit or 0)
 
     @contextmanager
     def _lines(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from apps.operations.pings import ping_cache, ping_database
 
 logger = logging.getLogger(__name__)
 
+PROBES = ("/health/", "/ready/")
 # In seconds. Platforms wait 1 to 5 seconds for an answer.
 TIMEOUT = 2.0
 

@@ -17,6 +17,8 @@ DIGEST_PAUSE = timedelta(minutes=30)
 DIGEST_KEY = "digest"
 # How many of a kind a mail names.
 EXAMPLES = 5
+# Takes the place of a task's name where a message has led to no task.
+DISCARDED = "discarded message"
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,14 @@ class FailureGroup:
 
     def subject(self) -> str:
         """Return the subject of the mail about this group."""
+        if self.task == DISCARDED:
+            return f"{self.count} {DISCARDED}{'s' if self.count > 1 else ''}: {self.reason}"
         times = f" {self.count} times" if self.count > 1 else ""
         return f"{self.task} failed{times}: {self.reason}"
 
     def body(self) -> str:
         """Return the mail about this group."""
-        times = f"{self.count} times" if self.count > 1 else "once"
-        lines = [f"The task {self.task} failed for good {times} with {self.reason}.", ""]
+        lines = [*self._what(), ""]
         lines += [f"{count} x {detail}" for detail, count in self.details]
         if self.details:
             lines.append("")
@@ -91,16 +94,29 @@ class FailureGroup:
             lines.append(f"Time: {moment(self.last)}")
         ids = ", ".join(failure.task_id for failure in self.latest)
         more = self.count - len(self.latest)
-        names = ", ".join(self.latest[0].argument_names) or "none"
+        lines.append(f"Task ids: {ids}{f' and {more} more' if more else ''}")
+        if self.task != DISCARDED:
+            names = ", ".join(self.latest[0].argument_names) or "none"
+            lines += [
+                f"Arguments: {names}",
+                "",
+                "The tracebacks are in the worker's log, under the task ids.",
+            ]
         lines += [
-            f"Task ids: {ids}{f' and {more} more' if more else ''}",
-            f"Arguments: {names}",
-            "",
-            "The tracebacks are in the worker's log, under the task ids.",
             "Further failures of this kind are kept for an hour. They are counted in the next mail",
             "about it, or in the digest.",
         ]
         return "\n".join(lines) + "\n"
+
+    def _what(self) -> list[str]:
+        times = f"{self.count} times" if self.count > 1 else "once"
+        if self.task != DISCARDED:
+            return [f"The task {self.task} failed for good {times} with {self.reason}."]
+        return [
+            f"A worker took a message and discarded it {times}: {self.reason}.",
+            "Is the worker older than what sent it, was a task renamed, or does something else",
+            "write to this broker?",
+        ]
 
 
 def failures_subject(task: str, reason: str) -> str:

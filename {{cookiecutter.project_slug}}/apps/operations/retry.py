@@ -93,10 +93,10 @@ def obstacle(failure: FailedTask, *, has_message: bool) -> str:
     """
     if failure.retried_at:
         return "It has been sent again already."
-    if failure.task not in _tasks():
-        return "No app has this task any more."
     if failure.not_kept:
         return failure.not_kept
+    if failure.task not in _tasks():
+        return "No app has this task any more."
     if not has_message:
         return f"Its message was kept for {RETENTION.days} days, and then deleted."
     return ""

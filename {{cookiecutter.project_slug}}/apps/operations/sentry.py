@@ -23,6 +23,7 @@ from sentry_sdk.integrations.django import DjangoIntegration
 from sentry_sdk.integrations.logging import LoggingIntegration, ignore_logger
 from sentry_sdk.types import Event, Hint
 
+from apps.operations.middleware import PROBES
 from apps.operations.redaction import Redaction
 from apps.operations.request_ids import current_request_id
 
@@ -34,7 +35,6 @@ IGNORED_LOGGERS = (
     # Scanners send forged Host headers all day.
     "django.security.DisallowedHost",
 )
-PROBES = ("/health/", "/ready/")
 # In seconds: how long a process that ends may go on sending. It is part of its grace period.
 LAST_SECONDS = 2
 

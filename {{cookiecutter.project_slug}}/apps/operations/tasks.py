@@ -70,6 +70,20 @@ def delete_old_failures() -> None:
 {%- endif %}
 
 
+@shared_task
+def record_discarded_message(reason: str, task_id: str, detail: str) -> None:
+    """Record a message that a worker has discarded, and see to it that people hear.
+
+    Args:
+        reason: Why.
+        task_id: The id in the message.
+        detail: What else may be told of it.
+    """
+    from apps.operations.failures import record_discarded  # noqa: PLC0415 (it sends these tasks)
+
+    record_discarded(reason, task_id, detail)
+
+
 @shared_task(bind=True, max_retries=MAX_RETRIES, soft_time_limit=SENDING_TIME)
 def send_failure_alert(self: Task[..., Any], task: str, reason: str) -> None:
     """Tell of all failures of one kind in one mail; tried again like an e-mail.

@@ -220,6 +220,7 @@ CELERY_TASK_TIME_LIMIT = 30 * 60
 TASKS_NOT_KEPT: list[str] = []
 
 # Celery: workers
+CELERY_WORKER_CONSUMER = "apps.operations.consumer:MessageConsumer"
 CELERY_WORKER_CONCURRENCY = env.integer("CELERY_WORKER_CONCURRENCY", default=2, minimum=1)
 CELERY_WORKER_MAX_TASKS_PER_CHILD = 1000
 # How long a worker told to stop waits for its tasks before it puts them back, in seconds. The
