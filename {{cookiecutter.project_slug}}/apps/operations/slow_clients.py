@@ -10,6 +10,8 @@ from typing import Any
 
 # In seconds: how long a client may take before anything of the body has come.
 PATIENCE = 10.0
+# In seconds: a time-out of 0 would mean something else.
+SHORTEST_WAIT = 0.001
 # In bytes per second: what a client must send on average, besides.
 LEAST_PACE = 16 * 1024
 
@@ -35,11 +37,13 @@ class PacedSocket:
             TimeoutError: If the client is too slow.
         """
         left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the body came too slowly")
-        self.client.settimeout(left)
+        self.client.settimeout(max(left, SHORTEST_WAIT))
         try:
             data = self.client.recv(size)
+        except TimeoutError:
+            # Or gunicorn would wait for the rest once more, so that the answer gets through.
+            self.client.shutdown(socket.SHUT_RDWR)
+            raise
         finally:
             # The answer is sent on the same socket.
             self.client.settimeout(None)
