@@ -326,7 +326,7 @@ def concrete(route: str, name: str, objects: dict[str, str]) -> str:
 def test_every_url_lets_in_whom_the_table_says_and_nobody_else(site: Site) -> None:
     rows = {}
     for route, name in site.urls:
-        [row, *_] = [row for row in ACCESS if re.fullmatch(row, name)] or [None]
+        row = next((row for row in ACCESS if re.fullmatch(row, name)), None)
         assert row is not None, f"{route} ({name}) is not in the table: who may see it?"
         expected = ACCESS[row]
         if route.endswith("(?P<url>.*)$"):
