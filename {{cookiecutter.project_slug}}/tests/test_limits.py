@@ -202,11 +202,11 @@ def test_nobody_asks_for_mails_to_many(client: Client) -> None:
 @pytest.mark.parametrize(
     ("proxies", "header", "address"),
     [
-        (0, "192.0.2.1", "127.0.0.1"),
         (1, "192.0.2.1", "192.0.2.1"),
         (1, "forged, 192.0.2.9, 192.0.2.1", "192.0.2.1"),
         (2, "192.0.2.9, 192.0.2.2, 192.0.2.1", "192.0.2.2"),
-        (2, "192.0.2.1", "127.0.0.1"),
+        (2, "192.0.2.1", "192.0.2.1"),
+        (1, "", "127.0.0.1"),
         (1, "unknown", "127.0.0.1"),
         (1, "2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
         (1, "::ffff:192.0.2.1", "192.0.2.1"),
@@ -218,6 +218,10 @@ def test_only_what_our_proxies_have_added_is_believed(
     request = rf.get("/", headers={"X-Forwarded-For": header})
     with override_settings(CLIENT_ADDRESS_HEADER="HTTP_X_FORWARDED_FOR", TRUSTED_PROXIES=proxies):
         assert client_address(request) == address
+
+
+def test_without_a_proxy_the_header_is_not_believed(rf: RequestFactory) -> None:
+    assert client_address(rf.get("/", headers={"X-Forwarded-For": "192.0.2.1"})) == "127.0.0.1"
 
 
 def test_all_forms_of_an_address_are_counted_as_one() -> None:

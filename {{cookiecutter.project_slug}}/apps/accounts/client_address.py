@@ -20,12 +20,9 @@ def client_address(request: HttpRequest) -> str:
             ``TRUSTED_PROXIES`` say.
     """
     forwarded = request.META.get(settings.CLIENT_ADDRESS_HEADER, "").split(",")
-    # Each proxy adds an address at the end, so counted from there none can be forged.
-    if 0 < settings.TRUSTED_PROXIES <= len(forwarded):
-        address = normalized(forwarded[-settings.TRUSTED_PROXIES])
-        if address:
-            return address
-    return normalized(request.META.get("REMOTE_ADDR", ""))
+    # Each proxy adds an address at the end, so these can't be forged; the first of them is asked.
+    added = forwarded[-settings.TRUSTED_PROXIES :]
+    return normalized(added[0]) or normalized(request.META.get("REMOTE_ADDR", ""))
 
 
 def normalized(address: str) -> str:

@@ -123,7 +123,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ADMIN_PATH = env.path("ADMIN_PATH", default="admin/")
 # What tells a visitor's address: the connection, as long as there is no proxy.
 CLIENT_ADDRESS_HEADER = "REMOTE_ADDR"
-TRUSTED_PROXIES = 0
+TRUSTED_PROXIES = 1
 
 # Database: empty until a variable names one, which each environment decides about.
 DATABASES = {"default": env.database(POSTGRESQL_SCHEMES)}

@@ -28,7 +28,7 @@ TRUSTED_PROXIES = 1
 {%- else -%}
 # How many proxies stand before the web process, each of which adds the address that it sees.
 CLIENT_ADDRESS_HEADER = "HTTP_X_FORWARDED_FOR"
-TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", default=1)
+TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", default=1, minimum=1)
 {%- endif %}
 
 # Every target's proxy ends TLS and sets this header itself, so a client can't forge it.
