@@ -84,11 +84,15 @@ class BodySizeMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Pass a request on, unless its body is too long or does not tell how long it is."""
-        length = request.META.get("CONTENT_LENGTH") or "0"
+        try:
+            length = int(request.META.get("CONTENT_LENGTH") or 0)
+        except ValueError:
+            # As Django takes it, which reads nothing then.
+            length = 0
         if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
             # Django would take the body for empty.
             status, text = HTTPStatus.LENGTH_REQUIRED, "The request must tell its Content-Length."
-        elif length.isdecimal() and int(length) > settings.MAX_BODY_SIZE:
+        elif length > settings.MAX_BODY_SIZE:
             status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
             text = f"The request is longer than {settings.MAX_BODY_SIZE} bytes."
         else:

@@ -337,14 +337,7 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 # Each is a file that is open at the same time.
 DATA_UPLOAD_MAX_NUMBER_FILES = 20
 
-# Security: what a browser may do with a page, and how long a login lasts
-SECURE_CONTENT_TYPE_NOSNIFF = True
-SECURE_REFERRER_POLICY = "same-origin"
-SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
-X_FRAME_OPTIONS = "DENY"
-SESSION_COOKIE_HTTPONLY = True
-SESSION_COOKIE_SAMESITE = "Lax"
-CSRF_COOKIE_SAMESITE = "Lax"
+# Security: what a browser may do with a page
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'self'"],
