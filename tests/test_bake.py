@@ -33,7 +33,8 @@ TRACES = {
         "database": r"(?i)django.celery.beat|DatabaseScheduler|schedule_sync|ScheduleEntry",
         "code": r"BEAT_SCHEDULE_FILE|PersistentScheduler|celerybeat-|/var/lib/beat",
         "redbeat": r"(?i)redbeat|holding the lock|beat_lock|several beats",
-        "platform": r"manage\.py\W+enqueue|as_cron|SCHEDULED|(?i:\bcron\b)(?!-job)",
+        # A workflow that runs each week is no schedule of the project's.
+        "platform": r"manage\.py\W+enqueue|as_cron|SCHEDULED|(?<!- )(?i:\bcron\b)(?!-job)",
         "code redbeat": r"CELERY_BEAT_SCHEDULE\b|as_celery",
         "database code redbeat": r"(?i)(?<![a-z])beat",
     },

@@ -4,6 +4,7 @@ import http.client
 import os
 import re
 import secrets
+import socket
 import ssl
 import stat
 import subprocess
@@ -391,6 +392,25 @@ def test_caddy_ends_tls_and_tells_the_truth_about_it(bake: Bake, tmp_path: Path)
 
         assert site.request("POST", "/", body=b"x" * 1_000_000).status == 200
         assert site.request("POST", "/", body=b"x" * 26_000_000).status == 413
+
+
+@pytest.mark.slow
+def test_a_form_that_comes_slowly_holds_no_thread_of_the_web_process(
+    bake: Bake, tmp_path: Path
+) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+    with closing(socket.create_server(("127.0.0.1", 0))) as web:
+        web.settimeout(1)
+        with proxy(bake(), tmp_path, web.getsockname()[1]) as site:
+            plain = socket.create_connection(("localhost", site.https_port), timeout=20)
+            with site.context.wrap_socket(plain, server_hostname="localhost") as client:
+                client.sendall(head + b"x" * 99)
+                with pytest.raises(TimeoutError):
+                    web.accept()
+                client.sendall(b"x")
+                web.settimeout(20)
+                connection, _ = web.accept()
+                connection.close()
 
 
 @pytest.mark.slow

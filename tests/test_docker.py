@@ -280,9 +280,42 @@ def test_the_image_holds_what_runs_and_nothing_else(project: Path, image: str) -
 def test_the_image_is_for_production_and_for_a_user_without_rights(image: str) -> None:
     assert run(image, "printenv", "DJANGO_ENVIRONMENT").strip() == "production"
     assert run(image, "id", "-u").strip() == "1000"
-    writable = run(image, "find", "/app", "/opt/venv", "-writable", "-type", "f").split()
-    # uv's own, empty, and for everybody.
-    assert set(writable) <= {"/opt/venv/.lock"}, "the application can change itself"
+    # A number, by which a platform can tell that it is not root.
+    assert docker("inspect", "--format", "{{.Config.User}}", image).stdout.strip() == "1000"
+    writable = run(image, "find", "/app", "/opt/venv", "-writable", "-not", "-type", "l").split()
+    assert writable == [], "the application can change itself"
+
+
+def test_the_image_gives_no_rights_away_besides_those_of_its_base(image: str) -> None:
+    base = "python:3.13-slim-trixie"
+    for rights in (
+        # For everybody to write to; where only owners remove what is theirs, that is meant.
+        ("-perm", "-0002", "-not", "-perm", "-1000", "-not", "-type", "l"),
+        # With the rights of their owners, whoever runs them.
+        ("-perm", "/6000", "-type", "f"),
+    ):
+        find = ("find", "/", "-xdev", *rights)
+        as_root = ("--user", "0")
+        before = set(run(base, *find, options=as_root).split())
+        assert set(run(image, *find, options=as_root).split()) <= before
+    owned = run(image, "find", "/", "-xdev", "-user", "1000", options=("--user", "0")).split()
+    assert set(owned) <= {"/var/lib/beat"}
+
+
+def test_no_secret_of_the_server_is_in_the_image(server: Path, image: str) -> None:
+    variables = (server / ".env").read_text("utf-8") + (server / "app.env").read_text("utf-8")
+    secrets_there = re.findall(
+        r"^\w*(?:SECRET|PASSWORD|TOKEN)\w*=(\S{8,})$", variables, re.MULTILINE
+    )
+    assert len(secrets_there) >= 3
+    told = docker("inspect", image).stdout + docker("history", "--no-trunc", image).stdout
+    assert "collectstatic" in told
+    for secret in secrets_there:
+        assert secret not in told
+        found = docker(
+            "run", "--rm", image, "grep", "--recursive", "--fixed-strings", secret, "/app"
+        )
+        assert (found.returncode, found.stdout) == (1, "")
 
 
 def test_static_files_in_the_image_are_named_after_their_content(image: str) -> None:

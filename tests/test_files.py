@@ -86,6 +86,30 @@ def test_shellcheck_accepts_the_scripts(bake: Bake, hosting: str) -> None:
     assert all((project / script).stat().st_mode & 0o111 for script in scripts)
 
 
+@pytest.mark.parametrize("hosting", HOSTINGS)
+def test_files_are_for_their_owner_to_change_and_only_programs_can_be_run(
+    bake: Bake, hosting: str
+) -> None:
+    project = bake(hosting=hosting, use_flower="true", use_prometheus="true")
+    for path in project.rglob("*"):
+        mode = path.stat().st_mode
+        assert not mode & 0o6002, f"{path} gives rights away"
+        program = path.is_dir() or path.suffix == ".sh" or path.read_bytes().startswith(b"#!")
+        assert program or not mode & 0o111, f"{path} can be run"
+
+
+@pytest.mark.parametrize("flower", ["false", "true"])
+def test_only_what_runs_gets_into_an_image(bake: Bake, flower: str) -> None:
+    text = (bake(use_flower=flower) / ".dockerignore").read_text("utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert lines[0] == "*"
+    named = {line[1:] for line in lines if line.startswith("!")}
+    code = {"apps/", "my_project/", "static/", "templates/"}
+    files = {"gunicorn.conf.py", "manage.py", "pyproject.toml", "uv.lock"}
+    assert named == code | files | ({"flower.conf.py"} if flower == "true" else set())
+    assert "**/.env*" in lines[-2:]
+
+
 @pytest.mark.parametrize(("hosting", "scheduler"), PLACES)
 def test_what_the_page_says_to_paste_is_shell(bake: Bake, hosting: str, scheduler: str) -> None:
     docs = bake(hosting=hosting, scheduler=scheduler, use_prometheus="true") / "docs"

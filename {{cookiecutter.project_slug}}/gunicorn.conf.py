@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 from django.conf import settings
-{%- if cookiecutter.use_prometheus %}
 
+{% if cookiecutter.use_prometheus -%}
 from apps.operations.metrics.processes import (  # noqa: F401 (gunicorn's hooks)
     child_exit,
     on_exit,
@@ -13,7 +13,11 @@ from apps.operations.metrics.processes import (  # noqa: F401 (gunicorn's hooks)
     post_fork,
     pre_fork,
 )
-{%- endif %}
+{% endif -%}
+from apps.operations.slow_clients import (  # noqa: F401 (gunicorn's hooks)
+    post_request,
+    pre_request,
+)
 
 from {{ cookiecutter.project_slug }}.environment import Environment, message_alone, start
 
@@ -38,6 +42,12 @@ graceful_timeout = env.integer("GUNICORN_GRACEFUL_TIMEOUT", default=30, minimum=
 # Workers are replaced after so many requests, at different times, which bounds leaks.
 max_requests = env.integer("GUNICORN_MAX_REQUESTS", default=1000)
 max_requests_jitter = max_requests // 10
+
+# The longest first line and the longest header, in bytes, and how many headers there may be: all
+# are held in memory. A session's cookie and what proxies add are far shorter.
+limit_request_line = 4094
+limit_request_field_size = 8190
+limit_request_fields = 100
 
 # The heartbeat file of a worker must not wait for a disk.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108

@@ -134,7 +134,7 @@ def test_flower_is_asked_by_https_where_it_listens() -> None:
 {% endif -%}
 def test_the_settings_hold_what_production_requires() -> None:
     command = [sys.executable, "-c", START]
-    result = subprocess.run(  # noqa: S603
+    result = subprocess.run(  # noqa: S603 (this file's own code)
         command, cwd=PROJECT, env={}, capture_output=True, text=True, check=False
     )
     missing = re.search(r"Missing or blank: (.*)\.", result.stderr)

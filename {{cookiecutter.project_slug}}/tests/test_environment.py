@@ -187,6 +187,27 @@ def test_an_unknown_choice_is_a_problem() -> None:
     assert "LEVEL is 'LOUD'; it must be one of DEBUG, INFO." in message(env)
 
 
+@pytest.mark.parametrize("path", ["office/", "back-office/7f_3A/"])
+def test_a_path_is_what_urls_begin_with(path: str) -> None:
+    assert Environment({"PATH": path}).path("PATH", default="admin/") == path
+    assert Environment({}).path("PATH", default="admin/") == "admin/"
+
+
+@pytest.mark.parametrize("path", ["office", "/office/", "/", "a//", "ä/", "a.b/", "../a/", "<a>/"])
+def test_a_path_that_no_url_begins_with_is_refused(path: str) -> None:
+    env = Environment({"PATH": path})
+    assert env.path("PATH", default="admin/") == "admin/"
+    assert "PATH is" in message(env)
+    assert "a slash at the end, as in office-7f3a/" in message(env)
+
+
+@pytest.mark.parametrize("path", ["status/", "accounts/admin/"])
+def test_a_path_where_the_site_has_something_else_is_refused(path: str) -> None:
+    env = Environment({"PATH": path})
+    assert env.path("PATH", default="admin/") == "admin/"
+    assert f"PATH is {path!r}, where something else is" in message(env)
+
+
 def test_items_are_separated_by_commas() -> None:
     env = Environment({"ITEMS": " a, b,,c "})
     assert env.items("ITEMS") == ["a", "b", "c"]

@@ -7,7 +7,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
@@ -22,7 +22,10 @@ from django.test import Client, RequestFactory, override_settings
 from prometheus_client import values
 from prometheus_client.parser import text_string_to_metric_families
 
-from apps.operations.metrics import certificates, processes, requests, sources, tasks
+from apps.accounts import backends
+from apps.accounts.limits import Limit
+from apps.accounts.models import User
+from apps.operations.metrics import certificates, logins, processes, requests, sources, tasks
 from apps.operations.metrics.certificates import Certificate, Certificates, look, names
 from apps.operations.metrics.endpoint import MetricsMiddleware
 from apps.operations.metrics.requests import RequestMetricsMiddleware, request_metrics
@@ -439,3 +442,21 @@ def test_a_certificate_that_is_not_verified_has_no_end(
 
     monkeypatch.setattr(socket, "create_connection", refuse)
     assert look("example.com") == Certificate("example.com", None)
+
+
+@pytest.mark.django_db
+def test_logins_are_counted_by_how_they_ended(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def counted() -> list[float]:
+        return [
+            logins.LOGINS.labels(outcome)._value.get()
+            for outcome in ("success", "failure", "refused")
+        ]
+
+    User.objects.create_user("ann", password="a pass phrase")
+    monkeypatch.setattr(backends, "ACCOUNT", Limit("test", 2, timedelta(days=365)))
+    before = counted()
+    for password in ("a guess", "a pass phrase", "a guess", "a guess", "a guess"):
+        client.post("/accounts/login/", {"username": "ann", "password": password})
+    assert [now - then for now, then in zip(counted(), before, strict=True)] == [1, 3, 1]

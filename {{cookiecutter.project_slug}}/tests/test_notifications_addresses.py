@@ -47,7 +47,7 @@ REFUSED_HOSTS = [
     # loopback and unspecified
     "127.0.0.1",
     "127.255.255.254",
-    "0.0.0.0",  # noqa: S104
+    "0.0.0.0",  # noqa: S104 (an address to refuse)
     "[::1]",
     "[::]",
     "[0:0:0:0:0:0:0:1]",

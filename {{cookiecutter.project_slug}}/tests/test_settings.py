@@ -54,6 +54,12 @@ def test_origins_are_derived_from_hosts(load_settings: LoadSettings) -> None:
     assert production.CSRF_TRUSTED_ORIGINS == ["https://example.com", "https://*.example.org"]
 
 
+@pytest.mark.parametrize("name", ["production", "development"])
+def test_the_admin_can_be_moved(load_settings: LoadSettings, name: str) -> None:
+    assert load_settings(name, **PRODUCTION).ADMIN_PATH == "admin/"
+    assert load_settings(name, ADMIN_PATH="office/", **PRODUCTION).ADMIN_PATH == "office/"
+
+
 def test_staging_marks_its_mail(load_settings: LoadSettings) -> None:
     assert "staging" in load_settings("staging", **PRODUCTION).EMAIL_SUBJECT_PREFIX
 

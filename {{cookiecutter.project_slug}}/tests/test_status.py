@@ -9,6 +9,7 @@ import pytest
 from celery import current_app
 from celery.schedules import crontab, schedule
 from django.conf import settings
+from django.contrib.auth.models import Permission
 from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
@@ -249,10 +250,20 @@ def test_failures_are_shown_with_what_can_be_done(admin_client: Client) -> None:
 
 
 @pytest.mark.django_db
-def test_whoever_may_not_retry_has_no_button(client: Client) -> None:
-    FailedMessage.objects.create(failure=fail_before(1), content="private")
-    client.force_login(User.objects.create_user("somebody", is_staff=True))
-    assert "/retry/" not in words(client)
+def test_staff_see_failures_and_the_button_if_they_have_the_permission(client: Client) -> None:
+    FailedMessage.objects.create(failure=fail_before(1, traceback="line 1"), content="private")
+    user = User.objects.create_user("somebody", is_staff=True)
+    client.force_login(user)
+    page = words(client)
+    assert "you need the permission <em>Can view failed task</em>" in page
+    assert "ValueError" not in page
+    assert "line 1" not in page
+    user.user_permissions.add(Permission.objects.get(codename="view_failedtask"))
+    page = words(client)
+    assert "ValueError" in page
+    assert "/retry/" not in page
+    user.user_permissions.set([Permission.objects.get(codename="change_failedtask")])
+    assert "/retry/" in words(client)
 
 
 @pytest.mark.django_db

@@ -47,6 +47,8 @@ SECRET_KEY_UNIQUE_CHARACTERS = 5
 TOKEN_LENGTH = 32
 {%- endif %}
 LAST_PORT = 65535
+# Where the site has something else.
+TAKEN_PATHS = {"accounts", {% if cookiecutter.email_provider != "smtp" %}"anymail", {% endif %}"health", {% if cookiecutter.use_prometheus %}"metrics", {% endif %}"ready", "static", "status"}
 # A name that holds other characters than these stands in quotation marks.
 NAMED_ADDRESS = re.compile(r'(?:[^"<>@,;:\[\]\\\r\n]+|"[^"\\\r\n]+" ?)<([^<>]+)>')
 ADDRESS_EXAMPLE = "ann@example.org or Ann <ann@example.org>"
@@ -296,6 +298,28 @@ class Environment:
                 return choice
         self.reject(f"{name} is {value!r}; it must be one of {', '.join(choices)}.")
         return default
+
+    def path(self, name: str, *, default: str) -> str:
+        """Read a variable as the beginning of the paths of a part of the site.
+
+        Args:
+            name: The name of the variable.
+            default: What a missing or blank variable stands for.
+
+        Returns:
+            The path, without a slash before and with one behind it.
+        """
+        path = self.text(name, default)
+        if not re.fullmatch(r"([A-Za-z0-9_-]+/)+", path):
+            self.reject(
+                f"{name} is {path!r}; it must be letters, digits, - or _ and a slash at the end, "
+                "as in office-7f3a/."
+            )
+            return default
+        if path.partition("/")[0] in TAKEN_PATHS:
+            self.reject(f"{name} is {path!r}, where something else is; take another, as office/.")
+            return default
+        return path
 
     def items(self, name: str, *, default: Iterable[str] = ()) -> list[str]:
         """Read a variable as a list, separated by commas.

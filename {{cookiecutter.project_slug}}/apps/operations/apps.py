@@ -21,7 +21,7 @@ class OperationsConfig(AppConfig):
         # They register handlers of signals.
         from apps.operations import failures, overdue, request_ids  # noqa: F401, PLC0415
 {%- if cookiecutter.use_prometheus %}
-        from apps.operations.metrics import tasks  # noqa: F401, PLC0415
+        from apps.operations.metrics import logins, tasks  # noqa: F401, PLC0415
 {%- endif %}
 
         if settings.SENTRY_DSN:

@@ -1,9 +1,10 @@
-"""The probes of load balancers and platforms, and requests for headers alone."""
+"""The probes of load balancers and platforms, requests for headers alone, and too long ones."""
 
 import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from http import HTTPStatus
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -70,6 +71,35 @@ class HeadMiddleware:
         response = self._get_response(request)
         if request.method == "HEAD" and not response.streaming:
             response.content = b""
+        return response
+
+
+class BodySizeMiddleware:
+    """Refuses what is too long to be read, before anything of it is read or written to a disk.
+
+    Django has limits for forms and for how many files there are, but none for the size of files.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Pass a request on, unless its body is too long or does not tell how long it is."""
+        try:
+            length = int(request.META.get("CONTENT_LENGTH") or 0)
+        except ValueError:
+            # As Django takes it, which reads nothing then.
+            length = 0
+        if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
+            # Django would take the body for empty.
+            status, text = HTTPStatus.LENGTH_REQUIRED, "The request must tell its Content-Length."
+        elif length > settings.MAX_BODY_SIZE:
+            status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            text = f"The request is longer than {settings.MAX_BODY_SIZE} bytes."
+        else:
+            return self._get_response(request)
+        response = HttpResponse(f"{text}\n", status=status, content_type="text/plain")
+        response["Content-Length"] = str(len(response.content))
         return response
 
 

@@ -38,10 +38,12 @@ class Visitor:
 
     Attributes:
         is_staff: Whether the page is for them.
+        may_see_failures: Whether they may see the tasks that failed, as they may in the admin.
         may_retry: Whether they may send failed tasks again.
     """
 
     is_staff: bool
+    may_see_failures: bool
     may_retry: bool
 
     @classmethod
@@ -53,7 +55,9 @@ class Visitor:
         """
         ping_database()
         user = request.user
-        return cls(user.is_staff, user.has_perm("operations.change_failedtask"))
+        may_change = user.has_perm("operations.change_failedtask")
+        may_view = user.has_perm("operations.view_failedtask")
+        return cls(user.is_staff, may_view or may_change, may_change)
 
 
 def _look_up(request: HttpRequest) -> Visitor | None:

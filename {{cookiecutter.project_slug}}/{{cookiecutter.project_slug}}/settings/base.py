@@ -73,6 +73,8 @@ MIDDLEWARE = [
     "apps.operations.middleware.HeadMiddleware",
     # Before the rest, so that a probe is answered whatever its Host header and without TLS.
     "apps.operations.middleware.HealthMiddleware",
+    # Before anything that reads a body.
+    "apps.operations.middleware.BodySizeMiddleware",
 {%- if cookiecutter.use_prometheus %}
     "apps.operations.metrics.endpoint.MetricsMiddleware",
     "apps.operations.metrics.requests.RequestMetricsMiddleware",
@@ -85,6 +87,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "apps.accounts.middleware.RetryAfterMiddleware",
 ]
 
 TEMPLATES = [
@@ -104,6 +107,7 @@ TEMPLATES = [
 
 # Accounts
 AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["apps.accounts.backends.LimitedBackend"]
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"
 AUTH_PASSWORD_VALIDATORS = [
@@ -115,7 +119,11 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-ADMIN_PATH = "admin/"
+# Another path keeps scanners out of the log, and nobody else out of the admin (docs/security.md).
+ADMIN_PATH = env.path("ADMIN_PATH", default="admin/")
+# What tells a visitor's address: the connection, as long as there is no proxy.
+CLIENT_ADDRESS_HEADER = "REMOTE_ADDR"
+TRUSTED_PROXIES = 1
 
 # Database: empty until a variable names one, which each environment decides about.
 DATABASES = {"default": env.database(POSTGRESQL_SCHEMES)}
@@ -141,6 +149,12 @@ REDIS_TLS = env.redis_tls()
 
 CACHES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    # Where a process counts logins while the other one does not answer.
+    "process": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "LOCATION": "process",
+        "OPTIONS": {"MAX_ENTRIES": 10_000},
+    },
 }
 if REDIS_URL:
     CACHES["default"] = {
@@ -312,7 +326,19 @@ WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
 METRICS_TOKEN = env.token("METRICS_TOKEN")
 
 {% endif -%}
-# Security
+# Security: what a request may bring, in bytes
+# Any request, with its files{% if cookiecutter.hosting == "compose" %}; deploy/Caddyfile says the same{% endif %}.
+MAX_BODY_SIZE = 25_000_000
+# All fields of a form together, and a webhook's body: they are held in memory.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
+# A larger file is written to the folder for temporary files, and not held in memory.
+FILE_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
+# The admin sends one for each row that is picked; parsing many takes long.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
+# Each is a file that is open at the same time.
+DATA_UPLOAD_MAX_NUMBER_FILES = 20
+
+# Security: what a browser may do with a page
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'self'"],

@@ -21,6 +21,16 @@ env.require("METRICS_TOKEN")
 position = MIDDLEWARE.index("django.middleware.security.SecurityMiddleware") + 1
 MIDDLEWARE.insert(position, "whitenoise.middleware.WhiteNoiseMiddleware")
 
+{% if cookiecutter.hosting == "digitalocean" -%}
+# App Platform tells the visitor's address here, and those of its own proxies in X-Forwarded-For.
+CLIENT_ADDRESS_HEADER = "HTTP_DO_CONNECTING_IP"
+TRUSTED_PROXIES = 1
+{%- else -%}
+# How many proxies stand before the web process, each of which adds the address that it sees.
+CLIENT_ADDRESS_HEADER = "HTTP_X_FORWARDED_FOR"
+TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", default=1, minimum=1)
+{%- endif %}
+
 # Every target's proxy ends TLS and sets this header itself, so a client can't forge it.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_SSL_REDIRECT = env.flag("SECURE_SSL_REDIRECT", default=True)

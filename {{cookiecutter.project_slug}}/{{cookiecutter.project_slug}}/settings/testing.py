@@ -1,7 +1,7 @@
 """Testing: SQLite in memory unless ``DATABASE_URL`` is set, tasks run at once, nothing leaves."""
 
 from .base import *
-from .base import {% if cookiecutter.email_provider != "smtp" %}ANYMAIL, {% endif %}DATABASES, env
+from .base import {% if cookiecutter.email_provider != "smtp" %}ANYMAIL, {% endif %}CACHES, DATABASES, env
 
 SECRET_KEY = "testing-only-and-no-secret"
 {%- if cookiecutter.use_prometheus %}
@@ -12,7 +12,10 @@ ALLOWED_HOSTS = ["testserver"]
 if not DATABASES["default"]:
     DATABASES["default"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
 
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+CACHES = {
+    **CACHES,
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+}
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
