@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 from _pytest.nodeid import NodeId
 
+from tests import faults
 from tests.baking import bake_with_cookiecutter, bake_with_copier, copy_template
 
 # The servers are programs for Unix; on Windows only the tests that bake can run.
@@ -24,6 +25,33 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("normal")
 
 Bake = Callable[..., Path]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `make faults` ask for the table of its page."""
+    parser.addoption(
+        "--write-faults", action="store_true", help="write the table of docs/faults.md"
+    )
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print what each fault did, as the tests of `test_faults.py` have recorded it."""
+    reports = [report for kind in terminalreporter.stats.values() for report in kind]
+    rows = [
+        row
+        for report in reports
+        for name, row in getattr(report, "user_properties", ())
+        if name == faults.PROPERTY and report.when == "call"
+    ]
+    if not rows:
+        return
+    table = faults.table(rows)
+    terminalreporter.section("faults")
+    terminalreporter.write_line(table)
+    if config.getoption("write_faults"):
+        faults.write(table)
 
 
 @pytest.hookimpl(trylast=True)

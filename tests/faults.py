@@ -17,6 +17,8 @@ COLUMNS = (
     "longest gap",
     "recovery",
 )
+# Under which a test records its row.
+PROPERTY = "fault"
 # In the page, the table stands between these.
 BEGIN, END = "<!-- measured -->\n", "<!-- end -->\n"
 

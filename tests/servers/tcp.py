@@ -30,10 +30,15 @@ class Passage:
     def reset(self) -> None:
         """End both connections at once, as a broken router or a firewall does."""
         for end in self.ends:
-            peer: socket.socket = end.get_extra_info("socket")
-            with suppress(OSError):
-                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            end.transport.abort()
+            reset(end)
+
+
+def reset(end: asyncio.StreamWriter) -> None:
+    """End a connection at once, without what is still to be sent."""
+    peer: socket.socket = end.get_extra_info("socket")
+    with suppress(OSError):
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    end.transport.abort()
 
 
 class TCPProxy:
@@ -118,15 +123,15 @@ class TCPProxy:
         await asyncio.gather(*handling, return_exceptions=True)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refusing:
+            reset(writer)
+            return
         try:
             upstream, downstream = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
             writer.transport.abort()
             return
         passage = Passage(writer, downstream)
-        if self.refusing:
-            passage.reset()
-            return
         self._passages.add(passage)
         directions = [
             asyncio.ensure_future(self._pump(passage, reader, downstream)),

@@ -48,7 +48,9 @@ def channel(sent: list[tuple[Any, ...]]) -> Any:
     channel._queue_cycle = SimpleNamespace(
         consume=lambda count: ["default"][:count], rotate=lambda name: None
     )
-    channel.connection = SimpleNamespace(_deliver=lambda message, queue: sent.append((queue,)))
+    channel.connection = SimpleNamespace(
+        client=SimpleNamespace(), _deliver=lambda message, queue: sent.append((queue,))
+    )
     connection = SimpleNamespace(send_command=lambda *words: sent.append(words))
     channel.__dict__["client"] = SimpleNamespace(
         connection=connection,
@@ -210,8 +212,11 @@ def test_a_note_without_a_message_is_taken_away(qos: Any, server: Server) -> Non
     assert server.sent == [("ZREM", "unacked_index", "1")]
 
 
-def test_a_closed_channel_leaves_it_to_the_next(qos: Any, server: Server) -> None:
-    qos.channel.connection = None
+@pytest.mark.parametrize("transport", [None, SimpleNamespace(client=None)])
+def test_a_closed_channel_leaves_it_to_the_next(
+    qos: Any, server: Server, transport: object
+) -> None:
+    qos.channel.connection = transport
     qos.ack("1")
     assert server.sent == []
     assert QoS._owed == {"1": ""}

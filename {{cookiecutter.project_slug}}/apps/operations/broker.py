@@ -161,8 +161,9 @@ class QoS(kombu_redis.QoS):
         virtual.QoS.ack(self, tag)
 
     def _pay(self) -> None:
-        if self.channel.connection is None:
-            return  # This channel is closed; the one after it pays.
+        transport = self.channel.connection
+        if transport is None or transport.client is None:
+            return  # It is closed; the channel after this one pays.
         try:
             for tag, push in list(self._owed.items()):
                 if push:
