@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -38,11 +39,12 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Print what each fault did, as the tests of `test_faults.py` have recorded it."""
-    reports = [report for kind in terminalreporter.stats.values() for report in kind]
-    rows = [
+    kinds = terminalreporter.stats.values()
+    reports = [report for kind in kinds for report in kind if isinstance(report, pytest.TestReport)]
+    rows: list[Any] = [
         row
-        for report in reports
-        for name, row in getattr(report, "user_properties", ())
+        for report in sorted(reports, key=lambda report: report.start)
+        for name, row in report.user_properties
         if name == faults.PROPERTY and report.when == "call"
     ]
     if not rows:
