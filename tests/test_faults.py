@@ -160,7 +160,7 @@ class Site:
     offset: Path
     database_url: str
     web: Process
-    workers: list[Process]
+    workers: list[Process]  # the first one by the clock that can be moved
     producer: Process
     # Of enqueued tasks and of refused ones: number -> when.
     requested: dict[int, float] = field(default_factory=dict)
@@ -195,21 +195,15 @@ class Site:
         with redis_client.Redis.from_url(self.broker.url()) as client:
             return int(client.llen("default"))
 
-    def busy(self) -> tuple[Process, int]:
-        """Return a worker that runs a long task, and the process id of its child that does."""
+    def long_task(self, worker: Process) -> int:
+        """Wait for a worker that is in the middle of a long task, and return its child's id."""
         statement = (
-            "SELECT worker, child FROM load_run WHERE ended IS NULL "
+            f"SELECT child FROM load_run WHERE ended IS NULL AND worker = {worker.pid} "
             "AND started BETWEEN now() - interval '1.5 s' AND now() - interval '0.3 s'"
         )
-
-        def find() -> tuple[Process, int] | None:
-            running = {worker.pid: worker for worker in self.workers}
-            rows = query(self.database_url, statement)
-            return next(((running[pid], child) for pid, child in rows if pid in running), None)
-
-        found = wait_until(find, 30, "a long task that runs")
-        assert found is not None
-        return found
+        rows = wait_until(lambda: query(self.database_url, statement), 60, "a long task")
+        child: int = rows[0][0]
+        return child
 
     def first_run(self, since: float, workers: set[int]) -> float | None:
         """Return when one of some workers, by their process ids, has begun a task since."""
@@ -265,7 +259,8 @@ class Site:
 
 def stop_worker(site: Site) -> None:
     """Stop a worker as a platform does, and start another."""
-    worker, _ = site.busy()
+    worker = site.workers[1]
+    site.long_task(worker)
     started = time.monotonic()
     worker.terminate(10)
     assert time.monotonic() - started < 10, "the worker had to be killed"
@@ -275,13 +270,13 @@ def stop_worker(site: Site) -> None:
 
 def kill_child(site: Site) -> None:
     """Kill a worker's child while it runs a task, as the system does when memory is short."""
-    _, child = site.busy()
-    psutil.Process(child).kill()
+    psutil.Process(site.long_task(site.workers[1])).kill()
 
 
 def kill_worker(site: Site) -> int:
     """Kill a worker with its children; another one gives back what it held."""
-    worker, _ = site.busy()
+    worker = site.workers[1]
+    site.long_task(worker)
     worker.freeze()
     held = site.in_flight()
     worker.kill()
@@ -356,9 +351,11 @@ def fill_disk(site: Site) -> None:
 
 
 def step_clock(hours: int, site: Site) -> None:
-    """Move the clock of one of the workers for a while."""
+    """Move the clock of the first worker until one that it could harm has run a long task."""
     site.offset.write_text(str(hours * 3600))
-    time.sleep(2.5)
+    time.sleep(1.5)
+    site.long_task(site.workers[1 if hours > 0 else 0])
+    time.sleep(LONG)
     site.offset.write_text("0")
 
 
@@ -400,11 +397,11 @@ FAULTS: dict[str, Callable[[Site], int | None]] = {
     "broker killed": kill_broker,
     "broker frozen": freeze_broker,
     "disk of the broker full": fill_disk,
-    "PostgreSQL restarted": restart_postgres,
-    "PostgreSQL gone for ten seconds": fail_over,
     "memory of the broker full": fill_memory,
     "clock of a worker an hour ahead": partial(step_clock, 1),
     "clock of a worker an hour behind": partial(step_clock, -1),
+    "PostgreSQL restarted": restart_postgres,
+    "PostgreSQL gone for ten seconds": fail_over,
     "deployment of a new version": deploy,
     "worker killed (SIGKILL)": kill_worker,
 }
