@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer with pip; makes its own environment in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help project test test-fast test-nightly test-docker bench lint format clean
+.PHONY: help project test test-fast test-nightly test-docker faults bench lint format clean
 
 PYTHON ?= python3
 # Two more than processors, because tests wait for processes longer than they compute.
@@ -26,6 +26,9 @@ test-nightly: .venv/test ## Run what takes an hour: thousands of hostile answers
 
 test-docker: .venv/test ## Run the tests that need a Docker engine
 	$(BIN)/pytest -m docker $(ARGS)
+
+faults: .venv/test ## Run the tests with faults, and write what they measure into docs/faults.md
+	$(BIN)/pytest -m "not nightly" --write-faults tests/test_faults.py $(ARGS)
 
 bench: .venv/test ## Measure how long baking takes
 	$(BIN)/python benchmarks/bake.py

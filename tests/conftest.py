@@ -9,11 +9,13 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 from _pytest.nodeid import NodeId
 
+from tests import faults
 from tests.baking import bake_with_cookiecutter, bake_with_copier, combinations, copy_template
 
 # The servers are programs for Unix; on Windows only the tests that bake can run.
@@ -39,6 +41,34 @@ COMBINATIONS = [
     )
     for number, answers in enumerate(combinations())
 ]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `make faults` ask for the table of its page."""
+    parser.addoption(
+        "--write-faults", action="store_true", help="write the table of docs/faults.md"
+    )
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print what each fault did, as the tests of `test_faults.py` have recorded it."""
+    kinds = terminalreporter.stats.values()
+    reports = [report for kind in kinds for report in kind if isinstance(report, pytest.TestReport)]
+    rows: list[Any] = [
+        row
+        for report in sorted(reports, key=lambda report: report.start)
+        for name, row in report.user_properties
+        if name == faults.PROPERTY and report.when == "call"
+    ]
+    if not rows:
+        return
+    table = faults.table(rows)
+    terminalreporter.section("faults")
+    terminalreporter.write_line(table)
+    if config.getoption("write_faults"):
+        faults.write(table)
 
 
 @pytest.hookimpl(trylast=True)

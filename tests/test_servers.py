@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import smtplib
 import socket
+import socketserver
 import ssl
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from email.message import EmailMessage
 from http.client import HTTPException
 from pathlib import Path
@@ -41,6 +43,7 @@ from tests.servers.http import HTTPServer, Reply
 from tests.servers.postgres import Postgres, PostgresServer, StopMode
 from tests.servers.redis import Redis, RedisServer
 from tests.servers.smtp import SILENCE, SMTPServer
+from tests.servers.tcp import TCPProxy
 from tests.servers.tls import Authority, TLSProxy
 
 
@@ -350,6 +353,36 @@ class TestRedis:
                 server.start()
                 assert client.get("key") == b"value"
 
+    def test_a_file_says_how_it_works(self, tmp_path: Path) -> None:
+        (tmp_path / "redis.conf").write_text("maxmemory 123mb\n")
+        with Redis(configuration=tmp_path / "redis.conf") as server:
+            with redis.Redis.from_url(server.url()) as client:
+                assert client.config_get("maxmemory") == {"maxmemory": str(123 * 1024**2)}
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone limits a server's files")
+    def test_a_full_disk_is_told_of_until_it_has_room(self) -> None:
+        with Redis(append_only=True) as server:
+            with redis.Redis.from_url(server.url(), retry=None) as client:
+                client.config_set("appendfsync", "everysec")  # with always, it would end
+                client.set("key", "value")
+                server.fill_disk()
+                client.set("key", "kept in memory")
+                with pytest.raises(redis.ResponseError, match="MISCONF"):
+                    client.set("key", "refused")
+                assert client.get("key") == b"kept in memory"
+                server.free_disk()
+
+                def writes() -> bool:
+                    try:
+                        return bool(client.set("another", "value"))
+                    except redis.ResponseError:
+                        return False
+
+                wait_until(writes, 10, "room on the disk")
+                server.kill()
+                server.start()
+                assert client.get("key") == b"kept in memory"
+
     def test_password_is_demanded(self) -> None:
         with Redis(password="p@ss/w:rd%") as server:
             with redis.Redis.from_url(server.url()) as client:
@@ -436,6 +469,93 @@ class TestBlackhole:
             wait_until(lambda: blackhole.connections, 5, "the connection")
         with client:
             assert client.recv(1) == b""
+
+
+class TestTCPProxy:
+    @pytest.fixture
+    def echo(self) -> Iterator[int]:
+        """Port of a server that says what it hears."""
+
+        class Echo(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                with suppress(OSError):
+                    while data := self.request.recv(100):
+                        self.request.sendall(data)
+
+        with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
+            server.daemon_threads = True
+            thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+            thread.start()
+            yield server.server_address[1]
+            server.shutdown()
+            thread.join()
+
+    @pytest.fixture
+    def proxy(self, echo: int) -> Iterator[TCPProxy]:
+        """A proxy in front of it."""
+        with TCPProxy(echo) as proxy:
+            yield proxy
+
+    @pytest.fixture
+    def client(self, proxy: TCPProxy) -> Iterator[socket.socket]:
+        """A connection that passes."""
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client:
+            self.pass_on(client)
+            yield client
+
+    def pass_on(self, client: socket.socket) -> float:
+        """Expect an echo, and return after how many seconds it came."""
+        started = time.monotonic()
+        client.sendall(b"hello")
+        assert client.recv(100) == b"hello"
+        return time.monotonic() - started
+
+    def test_connections_can_be_slow(self, proxy: TCPProxy, client: socket.socket) -> None:
+        proxy.delay = 0.2
+        assert self.pass_on(client) >= 0.4
+        proxy.delay = 0
+        assert self.pass_on(client) < 0.2
+
+    def test_connections_can_be_reset(self, proxy: TCPProxy, client: socket.socket) -> None:
+        assert proxy.connections == 1
+        proxy.reset()
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+        wait_until(lambda: proxy.connections == 0, 5, "the end of the connection")
+
+    def test_connections_can_be_refused(self, proxy: TCPProxy) -> None:
+        proxy.refusing = True
+        with pytest.raises(ConnectionResetError):
+            with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client:
+                client.recv(1)
+        proxy.refusing = False
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client:
+            self.pass_on(client)
+
+    def test_connections_can_die_without_a_word(
+        self, proxy: TCPProxy, client: socket.socket
+    ) -> None:
+        proxy.forget()
+        client.sendall(b"hello")
+        client.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as another:
+            self.pass_on(another)
+
+    def test_new_connections_can_go_elsewhere(
+        self, proxy: TCPProxy, client: socket.socket, blackhole: Blackhole
+    ) -> None:
+        proxy.target = blackhole.port
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=5):
+            wait_until(lambda: blackhole.connections, 5, "the connection")
+        self.pass_on(client)
+
+    def test_a_server_that_is_gone_is_no_answer(self, proxy: TCPProxy) -> None:
+        proxy.target = free_port()
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client:
+            with suppress(ConnectionResetError):
+                assert client.recv(1) == b""
 
 
 class TestSMTP:

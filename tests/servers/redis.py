@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
+import psutil
 import redis
 
 from tests.processes import Process, free_port, wait_until
@@ -53,18 +55,26 @@ class Redis(OwnServer, RedisServer):
     It listens on 127.0.0.1 without TLS (see `tests.servers.tls.TLSProxy`) and keeps its port.
     """
 
-    def __init__(self, *, password: str | None = None, append_only: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        password: str | None = None,
+        append_only: bool = False,
+        configuration: Path | None = None,
+    ) -> None:
         """Prepare the server; `start` starts it.
 
         Args:
             password: what clients must give; None lets everybody in.
             append_only: write each change to disk, so that data survives stop and kill.
+            configuration: a file of settings below those.
         """
         self.port = free_port()
         credentials = "" if password is None else f":{quote(password, safe='')}@"
         super().__init__(f"redis://{credentials}127.0.0.1:{self.port}/0")
         self._password = password
         self._append_only = append_only
+        self._configuration = configuration
         self._folder = Path(tempfile.mkdtemp(prefix="redis-"))
 
     def __enter__(self) -> Self:
@@ -77,13 +87,18 @@ class Redis(OwnServer, RedisServer):
         Raises:
             AssertionError: it did not come up within 10 seconds; its log is the message.
         """
+        command = [_redis_server()]
+        if self._configuration is not None:
+            command.append(str(self._configuration))
         options = {"port": str(self.port), "bind": "127.0.0.1", "save": ""}
         if self._append_only:
             options |= {"appendonly": "yes", "appendfsync": "always"}
         if self._password is not None:
             options["requirepass"] = self._password
-        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-        self._process = Process([_redis_server(), *arguments], folder=self._folder)
+        command += [part for name, value in options.items() for part in (f"--{name}", value)]
+        # A file that may not grow is an error to the server, and no signal that ends it.
+        script = f"trap '' XFSZ; exec {shlex.join(command)}"
+        self._process = Process(["sh", "-c", script], folder=self._folder, name="redis-server")
         wait_until(self._answers, 10, "Redis")
 
     def stop(self) -> None:
@@ -91,6 +106,18 @@ class Redis(OwnServer, RedisServer):
         process = self._running_process()
         process.terminate(grace=10)
         process.close()
+
+    def fill_disk(self) -> None:
+        """Let none of the server's files grow any more, as on a full disk (Linux)."""
+        self._limit_files(0)
+
+    def free_disk(self) -> None:
+        """Let the files grow again."""
+        self._limit_files(psutil.RLIM_INFINITY)
+
+    def _limit_files(self, size: int) -> None:
+        limits = (size, psutil.RLIM_INFINITY)
+        psutil.Process(self._running_process().pid).rlimit(psutil.RLIMIT_FSIZE, limits)
 
     def _answers(self) -> bool:
         process = self._process

@@ -5,9 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kombu.transport import redis
 
-from apps.operations.envelopes import LOSSES, Message, QoS, note_loss
+from apps.operations.envelopes import LOSSES, Message, note_loss
 
 PROPERTIES = {
     "delivery_tag": "1",
@@ -65,35 +64,3 @@ def test_a_worker_that_was_lost_is_counted(headers: dict[str, Any], losses: int 
     payload = {"headers": headers}
     note_loss(payload, visibility_timeout=3600)
     assert payload["headers"].get(LOSSES) == losses
-
-
-@pytest.fixture
-def qos() -> Any:
-    """The notes of a channel without a server."""
-    return QoS.__new__(QoS)
-
-
-def test_it_is_known_when_messages_are_put_back_because_their_worker_was_lost(
-    qos: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[bool] = []
-    monkeypatch.setattr(
-        redis.QoS, "restore_visible", lambda self, **_: seen.append(self.restores_lost)
-    )
-    qos.restore_visible(num=10)
-    assert seen == [True]
-    assert not qos.restores_lost
-
-
-def test_a_note_that_can_not_be_read_is_dropped(qos: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    dropped: list[str] = []
-
-    def restore(_: Any, tag: str, client: Any = None) -> None:
-        if tag == "unreadable":
-            raise ValueError
-
-    monkeypatch.setattr(redis.QoS, "restore_by_tag", restore)
-    qos._remove_from_indices = lambda tag: SimpleNamespace(execute=lambda: dropped.append(tag))
-    qos.restore_by_tag("1", None)
-    qos.restore_by_tag("unreadable", None)
-    assert dropped == ["unreadable"]

@@ -1,6 +1,7 @@
 """What messages, events and workers tell of a task: that it is there, and none of its values."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -68,6 +69,18 @@ def test_a_worker_that_is_asked_tells_no_values(request_: Request, safe: bool) -
     info = request_.info(safe=safe)
     assert info["name"] == record_heartbeat.name
     assert "private" not in str(info)
+
+
+def test_a_task_ended_with_its_connection_asks_no_store_of_results(
+    request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one that is away too would let its message be acknowledged."""
+    monkeypatch.setattr(record_heartbeat.backend, "mark_as_retry", pytest.fail)
+    ended = []
+    request_.time_start = 1.0
+    request_.cancel(SimpleNamespace(terminate_job=lambda *words: ended.append(words)))
+    assert len(ended) == 1
+    assert vars(request_)["_already_cancelled"]
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,47 @@ from typing import Any
 
 from celery import Celery
 from celery.contrib.django.task import DjangoTask
+from celery.exceptions import Reject
+from celery.utils.time import get_exponential_backoff_interval
+from django.db import InterfaceError, OperationalError
+
+# How often a task is tried again while the database is away: with the delays, for some minutes.
+DATABASE_RETRIES = 20
+# In seconds.
+LONGEST_DATABASE_DELAY = 30
 
 
 class ProjectTask(DjangoTask[..., Any]):
-    """A task whose messages say in a worker's log which request they belong to."""
+    """A task that is not lost while the database or the broker is away.
+
+    Its messages say in a worker's log which request they belong to.
+    """
 
     Request = "apps.operations.messages:Request"
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Run the task, and again later if it could not reach the database."""
+        if self.request.called_directly:
+            return super().__call__(*args, **options)
+        try:
+            return self.run(*args, **options)
+        except (InterfaceError, OperationalError) as error:
+            # By chance, so that tasks that failed together don't come back together.
+            countdown = get_exponential_backoff_interval(
+                1, self.request.retries, maximum=LONGEST_DATABASE_DELAY, full_jitter=True
+            )
+            try:
+                self.retry(exc=error, countdown=countdown, max_retries=DATABASE_RETRIES)
+            finally:
+                # Celery would take it for the limit of the task's own retries.
+                vars(self).pop("override_max_retries", None)
+
+    def retry(self, *args: Any, **options: Any) -> Any:
+        """Send the task once more, or put its message back if the broker does not take another."""
+        try:
+            return super().retry(*args, **options)
+        except Reject as rejection:
+            raise Reject(rejection.args[0], requeue=True) from rejection
 
 
 class Application(Celery):
@@ -29,6 +64,13 @@ class Application(Celery):
 
     task_cls = "apps.operations.application:ProjectTask"
     amqp_cls = "apps.operations.publishing:Publisher"
+
+    def _task_from_fun(  # type: ignore[override]
+        self, fun: Any, name: str | None = None, base: Any = None, **options: Any
+    ) -> Any:
+        # Apps write base=DjangoTask for mypy alone.
+        base = None if base is DjangoTask else base
+        return super()._task_from_fun(fun, name, base, **options)
 
     @property
     def Worker(self) -> Any:  # noqa: N802 (Celery's name)

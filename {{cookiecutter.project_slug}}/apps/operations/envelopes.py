@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from kombu.transport import redis, virtual
+from kombu.transport import virtual
 
 # What code raises that is given another form than it expects.
 UNREADABLE = (
@@ -57,27 +57,6 @@ def _without_contents(payload: Any) -> dict[str, Any]:
             "delivery_info": {"exchange": "", "routing_key": ""},
         },
     }
-
-
-class QoS(redis.QoS):
-    """Knows whether it puts messages back because their worker was lost."""
-
-    restores_lost: bool = False
-
-    def restore_by_tag(self, tag: str, *args: Any, **options: Any) -> None:
-        """Put a message back on its queue; one that nobody can read was refused, and is dropped."""
-        try:
-            super().restore_by_tag(tag, *args, **options)
-        except UNREADABLE:
-            self._remove_from_indices(tag).execute()  # type: ignore[attr-defined]
-
-    def restore_visible(self, *args: Any, **options: Any) -> None:
-        """Put back what nobody has acknowledged within the visibility timeout."""
-        self.restores_lost = True
-        try:
-            super().restore_visible(*args, **options)
-        finally:
-            self.restores_lost = False
 
 
 def note_loss(payload: dict[str, Any], visibility_timeout: float) -> None:

@@ -96,6 +96,17 @@ class Request(request.Request):
         with self._lines():
             return super().on_failure(*args, **options)
 
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
+        """End the task, because its message was put back while the broker was away.
+
+        Args:
+            pool: What runs it.
+            signal: With what to end it.
+            emit_retry: Taken for not asked: a store of results that is away too would have Celery
+                forget that it was this that ended the task, and acknowledge the message.
+        """
+        super().cancel(pool, signal, emit_retry=False)
+
     def info(self, safe: bool = True) -> Any:
         """Describe the task for ``celery inspect``, without the values of its arguments.
 
