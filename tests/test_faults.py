@@ -1,7 +1,8 @@
 """A load of tasks while faults are injected, one after another: none is lost, none needs a restart.
 
-A producer enqueues without a pause, two workers run what it sends, and every run of a task is a row
-in PostgreSQL. The last test prints what each fault did; `make faults` also writes it into the docs.
+A producer and requests enqueue without a pause, two workers run that, and every run of a task is a
+row in PostgreSQL. What each fault did is printed at the end; `make faults` also writes it into the
+docs.
 """
 
 import http.client
