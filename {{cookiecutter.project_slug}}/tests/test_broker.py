@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from kombu import Connection
+from kombu.transport import redis, virtual
 from kombu.utils.json import dumps
 
-from apps.operations.broker import TAKE, Channel, Transport
+from apps.operations.broker import TAKE, Channel, QoS, Transport
 from apps.operations.redis_tls import SSLConnection
 
 MESSAGE = {
@@ -60,6 +61,29 @@ def test_a_message_is_taken_and_noted_in_one_step(
     assert sent[0][-3:-1] == (channel.unacked_index_key, channel.unacked_key)
     assert channel._brpop_read()
     assert sent[1] == ("default",)
+
+
+def test_what_the_server_has_noted_is_not_noted_again(
+    channel: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr(virtual.QoS, "append", lambda *_: notes.append("remembered"))
+    monkeypatch.setattr(redis.QoS, "append", lambda *_: notes.append("noted"))
+    quality: Any = QoS.__new__(QoS)
+    quality.channel = channel
+    channel.connection._deliver = lambda message, _: quality.append(message, "1")
+    taken = [b"default", dumps(MESSAGE).encode()]
+    channel.answers.extend([taken, None, taken])
+    channel._brpop_start()
+    channel._brpop_read()
+    assert notes == ["remembered"]
+    channel._brpop_start()
+    with pytest.raises(Empty):
+        channel._brpop_read()
+    # Now it waits, as Celery does.
+    channel._brpop_start(timeout=1)
+    channel._brpop_read()
+    assert notes == ["remembered", "noted"]
 
 
 def test_it_waits_only_when_there_is_nothing_left(

@@ -8,7 +8,7 @@ import time
 from queue import Empty
 from typing import Any
 
-from kombu.transport import redis
+from kombu.transport import redis, virtual
 
 from apps.operations.redis_tls import SSLConnection
 
@@ -32,34 +32,56 @@ return false
 """
 
 
+class QoS(redis.QoS):
+    """Notes what is not acknowledged, unless :data:`TAKE` has noted it."""
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Remember a message that was taken."""
+        channel: Any = self.channel
+        if channel.noted:
+            virtual.QoS.append(self, message, delivery_tag)
+        else:
+            super().append(message, delivery_tag)
+
+
 class Channel(redis.Channel):
     """Takes messages by :data:`TAKE`, and waits as Celery does only while there are none.
 
     A message that arrives while it waits is taken in Celery's two steps.
+
+    Attributes:
+        noted: Whether the message that is being read was noted by the server.
     """
 
+    QoS = QoS
     connection_class_ssl = SSLConnection
+    noted = False
     _none_left = False
+    _taking = False
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         channel: Any = self  # kombu's types leave out what begins with _
         queues = channel._queue_cycle.consume(len(self.active_queues))
         if self._none_left or not queues:
-            self._none_left = False
+            self._none_left = self._taking = False
             super()._brpop_start(timeout)  # type: ignore[misc]
             return
         keys = [channel._q_for_pri(queue, step) for step in self.priority_steps for queue in queues]
         keys += [self.unacked_index_key, self.unacked_key]
+        self._taking = True
         self._in_poll = self.client.connection
         self._brpop_sent_at = time.monotonic()
         self.client.connection.send_command("EVAL", TAKE, len(keys), *keys, time.time())
 
     def _brpop_read(self, **options: Any) -> Any:
+        self.noted = self._taking
         try:
             return super()._brpop_read(**options)  # type: ignore[misc]
         except Empty:
             self._none_left = True
             raise
+        finally:
+            self.noted = False
 
 
 class Transport(redis.Transport):
