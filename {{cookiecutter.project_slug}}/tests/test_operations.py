@@ -1,5 +1,6 @@
 """Pings, release and the start of a worker."""
 
+import gc
 import logging
 import ssl
 import sys
@@ -320,6 +321,16 @@ def test_a_worker_prepares_and_prints_no_banner(monkeypatch: pytest.MonkeyPatch)
     assert prepared == ["worker"]
     assert {programs.HeartbeatStep, programs.WatchStep} <= current_app.steps["worker"]
     assert options["quiet"] is True
+
+
+def test_child_processes_share_what_a_worker_has_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(Worker, "on_start", lambda _: called.append("start"))
+    monkeypatch.setattr(gc, "collect", lambda: called.append("collect"))
+    monkeypatch.setattr(gc, "freeze", lambda: called.append("freeze"))
+    worker_class = current_app.Worker
+    worker_class.on_start(worker_class.__new__(worker_class))
+    assert called == ["start", "collect", "freeze"]
 
 
 @pytest.mark.parametrize(
