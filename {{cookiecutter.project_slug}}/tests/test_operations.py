@@ -13,6 +13,7 @@ import celery.apps.worker
 import pytest
 import redis
 from celery import current_app
+from celery.app.backends import by_url
 from celery.apps.worker import Worker
 from celery.concurrency import prefork, solo
 from django.conf import settings
@@ -31,6 +32,7 @@ from apps.operations.apps import OperationsConfig
 from apps.operations.management.commands import release
 from apps.operations.models import FailedTask, Heartbeat, ScheduledRun
 from apps.operations.redis_tls import CertificateError, ConnectionPool, SSLConnection
+from apps.operations.results import Backend
 from apps.operations.tasks import clear_expired_sessions, record_heartbeat
 
 RECIPIENT = "operator@example.com"
@@ -417,6 +419,13 @@ def test_another_failure_to_connect_stays_what_it_is(monkeypatch: pytest.MonkeyP
 def test_the_cache_connects_as_its_url_says(scheme: str, connection_class: type[Any]) -> None:
     pool = ConnectionPool.from_url(f"{scheme}://broker:6379/0")
     assert pool.connection_class is connection_class
+
+
+@pytest.mark.parametrize("scheme", ["rediss", "redis"])
+def test_results_are_kept_over_the_same_connections(scheme: str) -> None:
+    found: Any = by_url(f"{scheme}://broker:6379/0", current_app.loader)
+    assert found[0] is Backend
+    assert Backend.ConnectionPool is ConnectionPool
 
 
 @pytest.mark.parametrize(("requirement", "warnings"), [("none", 1), ("required", 0)])
