@@ -325,6 +325,12 @@ def test_a_worker_prepares_and_prints_no_banner(monkeypatch: pytest.MonkeyPatch)
     assert options["quiet"] is True
 
 
+def test_a_worker_tells_of_itself_as_rarely_as_it_looks_for_lost_tasks() -> None:
+    worker_class = current_app.Worker
+    options = worker_class.prepare_args(worker_class.__new__(worker_class), quiet=True)
+    assert options == {"quiet": True, "heartbeat_interval": 6}
+
+
 def test_child_processes_share_what_a_worker_has_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
     monkeypatch.setattr(Worker, "on_start", lambda _: called.append("start"))

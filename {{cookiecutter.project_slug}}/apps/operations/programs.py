@@ -45,6 +45,11 @@ class ProjectWorker(Worker):
         self.app.steps["worker"].update({HeartbeatStep, WatchStep})
         super().on_before_init(quiet=True, **options)
 
+    def prepare_args(self, **options: Any) -> dict[str, Any]:
+        """Return the options, with signs of life for Flower that are as rare as other commands."""
+        interval = settings.CELERY_BROKER_TRANSPORT_OPTIONS["unacked_restore_interval"]
+        return {**super().prepare_args(**options), "heartbeat_interval": interval}
+
     def on_start(self) -> None:
         """Begin, before the child processes are started."""
         super().on_start()
