@@ -78,7 +78,7 @@ MIDDLEWARE = [
     "apps.operations.metrics.requests.RequestMetricsMiddleware",
 {%- endif %}
     "django.middleware.security.SecurityMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "apps.operations.middleware.PolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
