@@ -27,8 +27,8 @@ test-nightly: .venv/test ## Run what takes an hour: thousands of hostile answers
 test-docker: .venv/test ## Run the tests that need a Docker engine
 	$(BIN)/pytest -m docker $(ARGS)
 
-bench: .venv/test ## Measure how long baking takes
-	$(BIN)/python benchmarks/bake.py
+bench: .venv/test ## Measure a project beside what it stands on (BENCH="web worker", QUICK=1)
+	$(BIN)/python -m benchmarks $(BENCH) $(if $(QUICK),--quick)
 
 lint: .venv/test ## Check style and types of the template's own Python
 	$(BIN)/ruff check $(SOURCES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import textwrap
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.harness import Effort
 from tests.baking import bake_with_cookiecutter, copy_template
-from tests.processes import Process, Stack, free_port, python_environment, wait_until
+from tests.processes import Process, Stack, free_port, python_environment
 from tests.production import production, production_environment
 from tests.servers.postgres import Postgres
 from tests.servers.redis import Redis
@@ -145,20 +145,23 @@ class Lab:
         schedule = project / project.name / "schedule.py"
         replace_once(schedule, "from datetime import", "import os\nfrom datetime import")
         schedule.write_text(schedule.read_text("utf-8") + ENTRIES, encoding="utf-8")
+        leave_out_tools(project)
         with Stack(project, {}, python_environment(project)) as stack:
-            result = stack.manage("shell", "--command", PREPARE)
-            assert result.returncode == 0, result.stdout + result.stderr
+            # As the image does.
+            prepare = ["python", "manage.py", "shell", "--command", PREPARE]
+            for command in (prepare, ["python", "-m", "compileall", "-q", "."]):
+                result = stack.run(command)
+                assert result.returncode == 0, result.stdout + result.stderr
         return project
 
-    def environment(self, redis: Redis | None = None, **more: str) -> dict[str, str]:
+    def environment(self, **more: str) -> dict[str, str]:
         """Return the variables of production, with a new database.
 
         Args:
-            redis: the broker; the lab's own if not given, and its database 0.
             more: further variables; they win.
         """
-        server = redis or self.redis
-        return production_environment(self.postgres.create_database(), server.url(), **more)
+        url = self.postgres.create_database()
+        return production_environment(url, self.redis.url(), **more)
 
     @contextmanager
     def released(self, project: Path, **more: str) -> Iterator[Stack]:
@@ -170,6 +173,14 @@ class Lab:
         """
         with production(project, self.environment(**more)) as stack:
             yield stack
+
+
+def leave_out_tools(project: Path) -> None:
+    """Take the development tools out of a project's dependencies, as the image does."""
+    file = project / "pyproject.toml"
+    text, count = re.subn(r"\ndev = \[\n.*?\n\]", "", file.read_text("utf-8"), flags=re.DOTALL)
+    assert count == 1, f"{file} has no single group of development tools"
+    file.write_text(text, encoding="utf-8")
 
 
 def gunicorn_settings(stack: Stack) -> str:
@@ -195,7 +206,9 @@ def counterpart(stack: Stack, module: str) -> Iterator[tuple[Process, str]]:
         **counterpart_variables(stack),
         "PORT": str(port),
         "GUNICORN_SETTINGS": gunicorn_settings(stack),
-        "SECRETS": json.dumps([stack.environment["SECRET_KEY"], stack.environment["METRICS_TOKEN"]]),
+        "SECRETS": json.dumps(
+            [stack.environment["SECRET_KEY"], stack.environment["METRICS_TOKEN"]]
+        ),
     }
     command = ["gunicorn", "--config", "gunicorn.conf.py", f"{module}:application"]
     with Process(command, folder=COUNTERPARTS, environment=variables, name=module) as process:

@@ -35,7 +35,8 @@ class Queue:
     def take(self) -> list[str]:
         """Take the one message that waits, and return what stands between its ids."""
         raw = self.client.rpop(self.name)
-        assert isinstance(raw, bytes) and not self.client.llen(self.name)
+        assert isinstance(raw, bytes)
+        assert not self.client.llen(self.name)
         message = json.loads(raw)
         text = raw.decode()
         for name in (message["properties"]["delivery_tag"], message["headers"]["id"]):

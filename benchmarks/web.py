@@ -8,10 +8,11 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from benchmarks.harness import Effort, Figure, Measured, Reading, in_turn, values
 from benchmarks.meters import cpu_seconds, memory, program_json, wrk
-from benchmarks.projects import COUNTERPARTS, Lab, counterpart, counterpart_variables
+from benchmarks.projects import COUNTERPARTS, Lab, counterpart
 from tests.processes import Process, Stack, http_get
 from tests.production import HOST, PROXY_HEADERS, query
 
@@ -110,7 +111,7 @@ def starts(lab: Lab, stack: Stack) -> list[Measured]:
 
     found = in_turn({"ours": project, "theirs": bare}, lab.effort.rounds, "start")
     names = {"ours": "my_project.settings.production", "theirs": "empty_project"}
-    setups = {name: (lambda module=module: setup(stack, module)) for name, module in names.items()}
+    setups = {name: partial(setup, stack, module) for name, module in names.items()}
     times = in_turn(setups, lab.effort.rounds, "django.setup()")
     return [
         Measured(START, values(found["ours"], "seconds"), values(found["theirs"], "seconds")),
@@ -151,10 +152,7 @@ def loads(lab: Lab, stack: Stack) -> list[Measured]:
             targets[name] = Target(process, f"{url}/", visitor)
         for target in targets.values():
             target.load(1)  # what is done once: connections, caches, byte code
-        sides = {
-            name: (lambda target=target: target.load(lab.effort.load))
-            for name, target in targets.items()
-        }
+        sides = {name: partial(target.load, lab.effort.load) for name, target in targets.items()}
         found = in_turn(sides, lab.effort.rounds, "load")
         held = connections_under_load(stack, web, lab.effort)
         pss = {name: memory(targets[name].process)[1:] for name in ("home", "bare_django")}

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -227,11 +228,7 @@ def loads(ours: Side, bare: Side, effort: Effort) -> list[Measured]:
         for name, task in messages:
             load(name, task, 50)
         found = in_turn(
-            {
-                f"{name} {task}": (lambda name=name, task=task: load(name, task))
-                for task in tasks
-                for name in sides
-            },
+            {f"{name} {task}": partial(load, name, task) for task in tasks for name in sides},
             effort.rounds,
             "tasks",
         )

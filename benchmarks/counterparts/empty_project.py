@@ -1,4 +1,4 @@
-"""The settings of an empty project with the same apps of Django as a new project, and its database."""
+"""The settings of an empty project with Django's own apps of a new project, and its database."""
 
 SECRET_KEY = "bare" * 16
 INSTALLED_APPS = [
