@@ -46,8 +46,8 @@ class ProjectWorker(Worker):
         super().on_before_init(quiet=True, **options)
 
     def prepare_args(self, **options: Any) -> dict[str, Any]:
-        """Return the options, with signs of life for Flower that are as rare as other commands."""
-        interval = settings.CELERY_BROKER_TRANSPORT_OPTIONS["unacked_restore_interval"]
+        """Return the options, with signs of life as rare as the search for lost tasks."""
+        interval = settings.CELERY_BROKER_TRANSPORT_OPTIONS.get("unacked_restore_interval")
         return {**super().prepare_args(**options), "heartbeat_interval": interval}
 
     def on_start(self) -> None:
