@@ -21,7 +21,7 @@ TITLE = "Web"
 HEALTH = Figure("web.health", "`/health/`", "requests/s", "a bare WSGI callable")
 HOME = Figure("web.home-django", "Home page", "requests/s", "a bare Django view")
 HOME_WSGI = Figure("web.home-wsgi", "Home page", "requests/s", "a bare WSGI callable")
-HOME_START = Figure("web.home-startproject", "Home page", "requests/s", "a view in `startproject`")
+HOME_ALONE = Figure("web.home-alone", "Home page", "requests/s", "a view without middleware")
 HEALTH_CPU = Figure("web.health-cpu", "CPU of `/health/`", "ms", "a bare WSGI callable")
 READY_CPU = Figure("web.ready-cpu", "CPU of `/ready/`", "ms")
 HOME_CPU = Figure("web.home-cpu", "CPU of the home page", "ms", "a bare Django view")
@@ -40,7 +40,7 @@ FIGURES = (
     HEALTH,
     HOME,
     HOME_WSGI,
-    HOME_START,
+    HOME_ALONE,
     HEALTH_CPU,
     READY_CPU,
     HOME_CPU,
@@ -106,7 +106,7 @@ def starts(lab: Lab, stack: Stack) -> list[Measured]:
             return {"seconds": time_to_answer(process, f"{stack.url}/")}
 
     def bare() -> Reading:
-        with counterpart(stack, "bare_django") as (process, url):
+        with counterpart(stack, "startproject") as (process, url):
             return {"seconds": time_to_answer(process, f"{url}/")}
 
     found = in_turn({"ours": project, "theirs": bare}, lab.effort.rounds, "start")
@@ -155,20 +155,20 @@ def loads(lab: Lab, stack: Stack) -> list[Measured]:
         sides = {name: partial(target.load, lab.effort.load) for name, target in targets.items()}
         found = in_turn(sides, lab.effort.rounds, "load")
         held = connections_under_load(stack, web, lab.effort)
-        pss = {name: memory(targets[name].process)[1:] for name in ("home", "bare_django")}
+        pss = {name: memory(targets[name].process)[1:] for name in ("home", "startproject")}
 
     def pair(figure: Figure, ours: str, theirs: str, name: str) -> Measured:
         return Measured(figure, values(found[ours], name), values(found[theirs], name))
 
     return [
         pair(HEALTH, "health", "bare_wsgi", "rate"),
-        pair(HOME, "home", "bare_django", "rate"),
+        pair(HOME, "home", "startproject", "rate"),
         pair(HOME_WSGI, "home", "bare_wsgi", "rate"),
-        pair(HOME_START, "home", "startproject", "rate"),
+        pair(HOME_ALONE, "home", "bare_django", "rate"),
         pair(HEALTH_CPU, "health", "bare_wsgi", "cpu"),
         Measured(READY_CPU, values(found["ready"], "cpu")),
-        pair(HOME_CPU, "home", "bare_django", "cpu"),
-        Measured(MEMORY, tuple(pss["home"]), tuple(pss["bare_django"])),
+        pair(HOME_CPU, "home", "startproject", "cpu"),
+        Measured(MEMORY, tuple(pss["home"]), tuple(pss["startproject"])),
         Measured(CONNECTIONS, held, (float(BUDGET),) * len(held)),
     ]
 

@@ -27,9 +27,14 @@ from tests.servers.redis import Redis
 
 TITLE = "Worker"
 BARE = "a bare Celery application"
+WITH_DJANGO = "the same in an empty Django project"
 
 READY = Figure("worker.ready", "Start of a worker to ready", "s", BARE)
 MEMORY = Figure("worker.memory", "Memory of an idle worker, all its processes", "MB", BARE)
+READY_DJANGO = Figure("worker.ready-django", "Start of a worker to ready", "s", WITH_DJANGO)
+MEMORY_DJANGO = Figure(
+    "worker.memory-django", "Memory of an idle worker, all its processes", "MB", WITH_DJANGO
+)
 NOTHING = Figure("worker.nothing", "Tasks that do nothing", "tasks/s", BARE)
 NOTHING_CPU = Figure("worker.nothing-cpu", "CPU of a task that does nothing", "ms", BARE)
 ROW = Figure("worker.row", "Tasks that write one row", "tasks/s", BARE)
@@ -46,7 +51,9 @@ STOP_FRUGAL = Figure(
 )
 FIGURES = (
     READY,
+    READY_DJANGO,
     MEMORY,
+    MEMORY_DJANGO,
     NOTHING,
     NOTHING_CPU,
     ROW,
@@ -177,14 +184,23 @@ def lives(ours: Side, bare: Side, effort: Effort) -> list[Measured]:
         {
             "ours": lambda: life(ours),
             "bare": lambda: life(bare),
+            "django": lambda: life(bare, DJANGO_SETTINGS_MODULE="empty_project"),
             "frugal": lambda: life(ours, **FRUGAL_VARIABLES),
         },
         effort.rounds,
         "start and stop",
     )
+    pairs = (
+        (READY, "ready", "bare"),
+        (READY_DJANGO, "ready", "django"),
+        (MEMORY, "memory", "bare"),
+        (MEMORY_DJANGO, "memory", "django"),
+    )
     return [
-        Measured(READY, values(found["ours"], "ready"), values(found["bare"], "ready")),
-        Measured(MEMORY, values(found["ours"], "memory"), values(found["bare"], "memory")),
+        *(
+            Measured(figure, values(found["ours"], value), values(found[name], value))
+            for figure, value, name in pairs
+        ),
         Measured(STOP, values(found["ours"], "stop")),
         Measured(STOP_FRUGAL, values(found["frugal"], "stop"), values(found["ours"], "stop")),
     ]

@@ -70,11 +70,12 @@ def test_a_ratio_is_that_of_each_pair() -> None:
 def test_all_that_holds_is_exit_code_0_and_each_limit_missed_is_named(
     sections: list[Measured | Skipped], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good = [Measured(SLOW, (1.5,), (1.0,)), Measured(FAST, (1.0,), (2.0,)), Skipped(GONE, "no")]
-    sections[:] = [*good, Measured(ALONE, (100.0,))]
+    fast = Measured(FAST, (1.0,), (2.0,))
+    alone = Measured(ALONE, (100.0,))
+    sections[:] = [Measured(SLOW, (1.5,), (1.0,)), fast, Skipped(GONE, "no"), alone]
     assert program.main(["--output", str(tmp_path)]) == 0
     assert "missed" not in capsys.readouterr().err
-    sections[:] = [Measured(SLOW, (1.6,), (1.0,)), good[1], Measured(ALONE, (200.0,))]
+    sections[:] = [Measured(SLOW, (1.6,), (1.0,)), fast, Measured(ALONE, (200.0,))]
     assert program.main(["--output", str(tmp_path), "sample"]) == 1
     text = capsys.readouterr().err
     assert "missed: sample.slow: 1.6 is not ≤ 1.5" in text
