@@ -30,8 +30,8 @@ test-docker: .venv/test ## Run the tests that need a Docker engine
 faults: .venv/test ## Run the tests with faults, and write what they measure into docs/faults.md
 	$(BIN)/pytest -m "not nightly" --write-faults tests/test_faults.py $(ARGS)
 
-bench: .venv/test ## Measure how long baking takes
-	$(BIN)/python benchmarks/bake.py
+bench: .venv/test ## Measure a project beside what it stands on (BENCH="web worker", QUICK=1)
+	$(BIN)/python -m benchmarks $(BENCH) $(if $(QUICK),--quick)
 
 lint: .venv/test ## Check style and types of the template's own Python
 	$(BIN)/ruff check $(SOURCES)

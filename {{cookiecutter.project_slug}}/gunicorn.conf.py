@@ -39,8 +39,9 @@ threads = env.integer("GUNICORN_THREADS", default=4, minimum=1)
 timeout = env.integer("GUNICORN_TIMEOUT", default=120, minimum=1)
 graceful_timeout = env.integer("GUNICORN_GRACEFUL_TIMEOUT", default=30, minimum=1)
 
-# Workers are replaced after so many requests, at different times, which bounds leaks.
-max_requests = env.integer("GUNICORN_MAX_REQUESTS", default=1000)
+# Workers are replaced after so many requests, at different times, which bounds leaks. Each time the
+# site has one worker fewer for about a second, so not too often.
+max_requests = env.integer("GUNICORN_MAX_REQUESTS", default=50_000)
 max_requests_jitter = max_requests // 10
 
 # The longest first line and the longest header, in bytes, and how many headers there may be: all

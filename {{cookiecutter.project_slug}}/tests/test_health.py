@@ -3,6 +3,8 @@
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 import pytest
 from django.conf import settings
@@ -10,7 +12,8 @@ from django.http import HttpResponse
 from django.test import Client, RequestFactory, override_settings
 
 from apps.operations import middleware
-from apps.operations.middleware import HeadMiddleware, Probe
+from apps.operations.middleware import HeadMiddleware, HealthApplication, Probe
+from apps.operations.request_ids import current_request_id
 
 
 def fail() -> None:
@@ -44,6 +47,30 @@ def test_a_request_for_headers_is_answered_without_a_body(method: str, body: byt
     response = middleware(RequestFactory().generic(method, "/"))
     assert response.content == body
     assert response["Content-Length"] == "4"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_the_web_process_answers_health_before_django(client: Client, method: str) -> None:
+    answered: list[Any] = []
+
+    def start_response(*given: Any) -> Any:
+        answered.extend(given)
+
+    environ: dict[str, Any] = {}
+    setup_testing_defaults(environ)
+    environ |= {"PATH_INFO": "/health/", "REQUEST_METHOD": method, "HTTP_HOST": "10.0.0.7"}
+    environ["HTTP_X_REQUEST_ID"] = "from-the-proxy.1"
+    [body] = HealthApplication(lambda *_: [b"not asked"])(environ, start_response)
+    response = client.generic(method, "/health/", headers={"x-request-id": "from-the-proxy.1"})
+    assert (answered[0], body) == ("200 OK", response.content)
+    assert dict(answered[1]) == dict(response.headers)
+    assert current_request_id() == "from-the-proxy.1"
+
+
+def test_the_web_process_leaves_the_rest_to_django() -> None:
+    environ: dict[str, Any] = {"PATH_INFO": "/"}
+    application = HealthApplication(lambda given, _: [str(given is environ).encode()])
+    assert list(application(environ, lambda *_: lambda _: None)) == [b"True"]
 
 
 @override_settings(SECURE_SSL_REDIRECT=True)

@@ -1,5 +1,6 @@
 """Pings, release and the start of a worker."""
 
+import gc
 import logging
 import ssl
 import sys
@@ -12,6 +13,7 @@ import celery.apps.worker
 import pytest
 import redis
 from celery import current_app
+from celery.app.backends import by_url
 from celery.apps.worker import Worker
 from celery.concurrency import prefork, solo
 from django.conf import settings
@@ -30,6 +32,7 @@ from apps.operations.apps import OperationsConfig
 from apps.operations.management.commands import release
 from apps.operations.models import FailedTask, Heartbeat, ScheduledRun
 from apps.operations.redis_tls import CertificateError, ConnectionPool, SSLConnection
+from apps.operations.results import Backend
 from apps.operations.tasks import clear_expired_sessions, record_heartbeat
 
 RECIPIENT = "operator@example.com"
@@ -322,6 +325,22 @@ def test_a_worker_prepares_and_prints_no_banner(monkeypatch: pytest.MonkeyPatch)
     assert options["quiet"] is True
 
 
+def test_a_worker_tells_of_itself_as_rarely_as_it_looks_for_lost_tasks() -> None:
+    worker_class = current_app.Worker
+    options = worker_class.prepare_args(worker_class.__new__(worker_class), quiet=True)
+    assert options == {"quiet": True, "heartbeat_interval": 6}
+
+
+def test_child_processes_share_what_a_worker_has_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(Worker, "on_start", lambda _: called.append("start"))
+    monkeypatch.setattr(gc, "collect", lambda: called.append("collect"))
+    monkeypatch.setattr(gc, "freeze", lambda: called.append("freeze"))
+    worker_class = current_app.Worker
+    worker_class.on_start(worker_class.__new__(worker_class))
+    assert called == ["start", "collect", "freeze"]
+
+
 @pytest.mark.parametrize(
     ("pool", "handled"), [(prefork.TaskPool, ["SIGTERM"]), (solo.TaskPool, [])]
 )
@@ -406,6 +425,13 @@ def test_another_failure_to_connect_stays_what_it_is(monkeypatch: pytest.MonkeyP
 def test_the_cache_connects_as_its_url_says(scheme: str, connection_class: type[Any]) -> None:
     pool = ConnectionPool.from_url(f"{scheme}://broker:6379/0")
     assert pool.connection_class is connection_class
+
+
+@pytest.mark.parametrize("scheme", ["rediss", "redis"])
+def test_results_are_kept_over_the_same_connections(scheme: str) -> None:
+    found: Any = by_url(f"{scheme}://broker:6379/0", current_app.loader)
+    assert found[0] is Backend
+    assert Backend.ConnectionPool is ConnectionPool
 
 
 @pytest.mark.parametrize(("requirement", "warnings"), [("none", 1), ("required", 0)])

@@ -1,21 +1,21 @@
 """The Celery application."""
 
-from celery.backends.redis import RedisBackend
+from celery.app.backends import BACKEND_ALIASES
 {%- if cookiecutter.scheduler == "redbeat" %}
 from django.conf import settings
 {%- endif %}
 from kombu.transport import TRANSPORT_ALIASES
 
 from apps.operations.application import Application
-from apps.operations.redis_tls import ConnectionPool
 
 from . import environment
 
 environment.start("production")
 
 # The project's own ways to redis:// and rediss:// servers, for the broker and for the results.
+# They are named and not imported, because the client of Redis takes long to import.
 TRANSPORT_ALIASES |= dict.fromkeys(("redis", "rediss"), "apps.operations.broker:Transport")
-RedisBackend.ConnectionPool = ConnectionPool  # type: ignore[assignment, method-assign]
+BACKEND_ALIASES |= dict.fromkeys(("redis", "rediss"), "apps.operations.results:Backend")
 
 app = Application("{{ cookiecutter.project_slug }}")
 app.config_from_object("django.conf:settings", namespace="CELERY")

@@ -2,8 +2,10 @@
 
 from django.core.wsgi import get_wsgi_application
 
+from apps.operations.middleware import HealthApplication
+
 from . import environment
 
 environment.select_settings("production")
 
-application = get_wsgi_application()
+application = HealthApplication(get_wsgi_application())

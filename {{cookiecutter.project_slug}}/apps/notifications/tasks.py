@@ -13,9 +13,9 @@ from celery.utils.time import get_exponential_backoff_interval
 from django.core.mail import EmailMessage
 
 {% if cookiecutter.email_provider == "smtp" -%}
-from . import emails, transport, webhooks
+from . import emails, transport
 {%- else -%}
-from . import emails, suppression, transport, webhooks
+from . import emails, suppression, transport
 {%- endif %}
 from .errors import TemporaryDeliveryError
 
@@ -123,6 +123,9 @@ def send_webhook(self: DjangoTask[..., None], url: str, payload: dict[str, Any])
         url: where to; up to three redirects (307, 308) are followed.
         payload: what to send, JSON.
     """
+    # Here, because its HTTP client would make every process start later.
+    from . import webhooks  # noqa: PLC0415
+
     message_id = self.request.id or uuid()
     try:
         webhooks.deliver(url, payload, message_id)

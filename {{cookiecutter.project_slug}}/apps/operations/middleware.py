@@ -1,21 +1,33 @@
-"""The probes of load balancers and platforms, requests for headers alone, and too long ones."""
+"""The probes of platforms, requests for headers alone, too long ones, and the policy of pages."""
 
+import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from csp.constants import HEADER as CSP_HEADER
+from csp.middleware import CheckableLazyObject, CSPMiddleware
+from csp.utils import build_policy
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
 
 from apps.operations.pings import ping_cache, ping_database
+from apps.operations.request_ids import HEADER, META_HEADER, begin_request
 
 logger = logging.getLogger(__name__)
 
 PROBES = ("/health/", "/ready/")
 # In seconds. Platforms wait 1 to 5 seconds for an answer.
 TIMEOUT = 2.0
+
+
+def health() -> dict[str, str]:
+    """Return what ``/health/`` says: that this process answers."""
+    return {"status": "healthy", "service": settings.SERVICE_NAME, "version": settings.VERSION}
 
 
 class Probe:
@@ -103,11 +115,35 @@ class BodySizeMiddleware:
         return response
 
 
+class HealthApplication:
+    """A WSGI application that answers ``/health/`` itself and leaves everything else to Django.
+
+    What Django does around a request would be most of the work of this one.
+    """
+
+    def __init__(self, application: WSGIApplication) -> None:
+        self._application = application
+        self._body = json.dumps(health()).encode()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a probe, or pass the request on."""
+        if environ["PATH_INFO"] != "/health/":
+            return self._application(environ, start_response)
+        headers = [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(self._body))),
+            ("Cache-Control", "no-store"),
+            (HEADER, begin_request(environ.get(META_HEADER, ""))),
+        ]
+        start_response("200 OK", headers)
+        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else self._body]
+
+
 class HealthMiddleware:
     """Answers ``/health/`` and ``/ready/`` before any other part of Django sees the request.
 
     Platforms ask with an address as Host header and without TLS, which the parts behind this one
-    rightly refuse.
+    rightly refuse. Under gunicorn, :class:`HealthApplication` is asked for ``/health/`` before.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -118,7 +154,7 @@ class HealthMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer a probe, or pass the request on."""
         if request.path == "/health/":
-            response = self._health()
+            response = JsonResponse(health())
         elif request.path == "/ready/":
             response = self._ready()
         else:
@@ -126,11 +162,6 @@ class HealthMiddleware:
         response["Cache-Control"] = "no-store"
         response["Content-Length"] = str(len(response.content))
         return response
-
-    def _health(self) -> JsonResponse:
-        return JsonResponse(
-            {"status": "healthy", "service": settings.SERVICE_NAME, "version": settings.VERSION}
-        )
 
     def _ready(self) -> JsonResponse:
         asked = [(probe, probe.ask()) for probe in (self._database, self._cache)]
@@ -141,3 +172,32 @@ class HealthMiddleware:
             {"status": "ready" if ready else "unready", "checks": checks},
             status=200 if ready else 503,
         )
+
+
+class PolicyMiddleware(CSPMiddleware):
+    """django-csp's, which builds a policy only for a page that wants its own.
+
+    The other pages have the one of the settings, which was built once.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        super().__init__(get_response)
+        # With more in the settings than directives, each page may differ.
+        alone = set(settings.CONTENT_SECURITY_POLICY) == {"DIRECTIVES"}
+        reports = getattr(settings, "CONTENT_SECURITY_POLICY_REPORT_ONLY", None)
+        self._usual = build_policy() if alone and not reports else ""
+
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        """Add the header."""
+        # The decorators of django-csp mark a response, and a nonce that was used the request.
+        own = hasattr(request, "_csp_nonce") or any(
+            name.startswith("_csp") for name in vars(response)
+        )
+        if own or not self._usual:
+            return super().process_response(request, response)
+        response.headers.setdefault(CSP_HEADER, self._usual)
+        # A nonce that is asked for now would come too late.
+        setattr(request, "csp_nonce", CheckableLazyObject(self._csp_nonce_post_response))  # noqa: B010
+        return response

@@ -3,6 +3,7 @@
 Celery imports this before Django is set up, so nothing here may import models.
 """
 
+import gc
 import logging
 import os
 import sys
@@ -43,6 +44,19 @@ class ProjectWorker(Worker):
         prepare("worker")
         self.app.steps["worker"].update({HeartbeatStep, WatchStep})
         super().on_before_init(quiet=True, **options)
+
+    def prepare_args(self, **options: Any) -> dict[str, Any]:
+        """Return the options, with signs of life as rare as the search for lost tasks."""
+        interval = settings.CELERY_BROKER_TRANSPORT_OPTIONS.get("unacked_restore_interval")
+        return {**super().prepare_args(**options), "heartbeat_interval": interval}
+
+    def on_start(self) -> None:
+        """Begin, before the child processes are started."""
+        super().on_start()
+        # Celery collects garbage before each fork, which would touch all that was imported, and so
+        # make a copy of it that the child processes don't share.
+        gc.collect()
+        gc.freeze()
 
     def install_platform_tweaks(self, worker: Any) -> None:
         """Make SIGTERM end the worker in time, with unfinished tasks put back on their queues.

@@ -19,6 +19,7 @@ from structlog.contextvars import (
 )
 
 HEADER = "X-Request-ID"
+META_HEADER = "HTTP_X_REQUEST_ID"
 # An id from outside is written into every log line, so it is held to what ids are made of.
 SANE = re.compile(r"[A-Za-z0-9._-]{8,64}")
 # The header of a message, and the name in log lines.
@@ -35,6 +36,21 @@ def current_request_id() -> str:
     return str(get_contextvars().get(NAME, ""))
 
 
+def begin_request(given: str) -> str:
+    """Mark the lines that follow in this thread as those of a new request.
+
+    Args:
+        given: The id that came with it, if any.
+
+    Returns:
+        That id if it is sane, or a new one.
+    """
+    request_id = given if SANE.fullmatch(given) else new_request_id()
+    clear_contextvars()
+    bind_contextvars(**{NAME: request_id})
+    return request_id
+
+
 class RequestIDMiddleware:
     """Gives each request its id: the proxy's ``X-Request-ID`` if it is sane, or a new one.
 
@@ -47,10 +63,8 @@ class RequestIDMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Bind the id and return it with the answer."""
-        given = request.headers.get(HEADER, "")
-        request_id = given if SANE.fullmatch(given) else new_request_id()
-        clear_contextvars()
-        bind_contextvars(**{NAME: request_id})
+        # Not from `headers`, which costs most requests more than all else here.
+        request_id = begin_request(request.META.get(META_HEADER, ""))
         response = self._get_response(request)
         response[HEADER] = request_id
         return response

@@ -80,7 +80,7 @@ MIDDLEWARE = [
     "apps.operations.metrics.requests.RequestMetricsMiddleware",
 {%- endif %}
     "django.middleware.security.SecurityMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "apps.operations.middleware.PolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -174,12 +174,15 @@ CELERY_BROKER_URL = env.redis_url("CELERY_BROKER_URL", default=REDIS_URL)
 CELERY_BROKER_USE_SSL = REDIS_TLS if CELERY_BROKER_URL.startswith("rediss://") else None
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+polling_interval = env.integer("CELERY_POLLING_INTERVAL", default=1, minimum=1)
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     # A task whose worker was killed comes back after this time, in seconds. It must be longer than
     # the hard time limit and than the longest countdown of a task.
     "visibility_timeout": env.integer("CELERY_VISIBILITY_TIMEOUT", default=3600, minimum=1),
-    # Look for such tasks every second; kombu's own pace adds up to 100 seconds.
-    "unacked_restore_interval": 1,
+    # How long a worker waits at the broker before it asks again, and how often it looks for such
+    # tasks, in seconds. Longer where commands to the broker are paid for (docs/scaling.md).
+    "polling_interval": polling_interval,
+    "unacked_restore_interval": 6 * polling_interval,
     "unacked_restore_throttle": 1,
     # A request that enqueues must not hang on a broker that accepts and never answers.
     "socket_connect_timeout": 4,
