@@ -164,8 +164,8 @@ def picture(sections: Sequence[ModuleType], results: dict[str, dict[str, Any]]) 
         ' aria-labelledby="title">',
         '<title id="title">A project beside what it stands on: ratios and limits</title>',
         f"<style>{STYLE}</style>",
-        f'<text x="{LEFT}" y="{ROW - 8}" class="faint">ratio; line: quartiles; '
-        "red: limit; dashed: the same as the other side</text>",
+        f'<text x="{LEFT}" y="{ROW - 8}" class="faint">ratio with quartiles; '
+        "red: limit; dashed: equal</text>",
     ]
     for position, (label, measured) in enumerate(rows, start=1):
         y = ROW * position
@@ -192,8 +192,8 @@ def _panel(
     """Return lines: how many times as much so many of something do as one does."""
     parts = [
         f'<text x="8" y="{top + 4}" class="title">Scale</text>',
-        f'<text x="{LEFT}" y="{top + 4}" class="faint">tasks per second, times those of one; '
-        "dashed: as many times as there are</text>",
+        f'<text x="{LEFT}" y="{top + 4}" class="faint">tasks per second, times one; '
+        "dashed: in proportion</text>",
     ]
     most = max((count for curve in curves.values() for count in curve), default=1)
     below, right = top + PANEL - 34, WIDTH - RIGHT
@@ -257,6 +257,6 @@ def _bar(label: str, measured: Measured, y: int, scale: float, longest: float) -
     return parts
 
 
-def shorten(text: str, length: int = 62) -> str:
+def shorten(text: str, length: int = 58) -> str:
     """Return a text that is at most so many characters long."""
     return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -259,7 +259,8 @@ def schedules(lab: Lab, style: str) -> list[Measured]:
                 beats[count] = stack.beat(timeout=240)
             else:
                 beats[count] = stack.beat(timeout=240, ENTRIES=str(count))
-        time.sleep(lab.effort.idle / 6)
+        # RedBeat writes its entries first.
+        time.sleep(lab.effort.idle / 2)
         for _ in range(lab.effort.few):
             before = {count: cpu_seconds(beat) for count, beat in beats.items()}
             started = time.perf_counter()
