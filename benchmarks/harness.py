@@ -131,7 +131,7 @@ FULL = Effort(
     entries=(10, 1_000, 10_000),
 )
 QUICK = Effort(
-    rounds=2,
+    rounds=1,
     few=1,
     load=0.5,
     tasks=200,

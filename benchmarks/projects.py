@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.harness import Effort
 from tests.baking import bake_with_cookiecutter, copy_template
 from tests.processes import Process, Stack, free_port, python_environment
-from tests.production import production, production_environment
+from tests.production import production_environment
 from tests.servers.postgres import Postgres
 from tests.servers.redis import Redis
 from tests.users import add_app, replace_once
@@ -171,7 +171,10 @@ class Lab:
             project: its folder.
             more: variables that differ.
         """
-        with production(project, self.environment(**more)) as stack:
+        environment = self.environment(**more)
+        with Stack(project, environment, python_environment(project)) as stack:
+            result = stack.manage("release", timeout=120)
+            assert result.returncode == 0, result.stdout + result.stderr
             yield stack
 
 

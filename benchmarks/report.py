@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -111,7 +112,7 @@ def _cells(figure: Figure, result: dict[str, Any] | None) -> list[str]:
     ]
 
 
-WIDTH, ROW, LEFT, RIGHT = 860, 26, 430, 60
+WIDTH, ROW, LEFT, RIGHT, PANEL = 860, 26, 430, 60, 240
 STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #1f2328; }
   .title { font-weight: 600; }
@@ -121,6 +122,10 @@ STYLE = """
   .spread { stroke: #1f2328; stroke-width: 1.5; }
   .limit { stroke: #cf222e; stroke-width: 2; }
   .faint { fill: #59636e; }
+  .line { stroke-width: 2.5; }
+  .line-0 { stroke: #0969da; }
+  .line-1 { stroke: #1a7f37; }
+  .line-2 { stroke: #8250df; }
   @media (prefers-color-scheme: dark) {
     text { fill: #f0f6fc; }
     .axis { stroke: #3d444d; }
@@ -129,6 +134,9 @@ STYLE = """
     .spread { stroke: #f0f6fc; }
     .limit { stroke: #f85149; }
     .faint { fill: #9198a1; }
+    .line-0 { stroke: #4493f8; }
+    .line-1 { stroke: #3fb950; }
+    .line-2 { stroke: #ab7df8; }
   }
 """
 
@@ -136,7 +144,10 @@ STYLE = """
 def picture(sections: Sequence[ModuleType], results: dict[str, dict[str, Any]]) -> str:
     """Return the picture of all ratios with their limits, in SVG: its text stays text."""
     rows: list[tuple[str, Measured | None]] = []
+    curves = {name: curve for section in sections for name, curve in curves_of(section).items()}
     for section in sections:
+        if curves_of(section):
+            continue
         found = [
             measured
             for figure in section.FIGURES
@@ -146,14 +157,15 @@ def picture(sections: Sequence[ModuleType], results: dict[str, dict[str, Any]]) 
             rows += [(section.TITLE, None), *((one.figure.what, one) for one in found)]
     longest = 2.0
     scale = (WIDTH - LEFT - RIGHT) / longest
-    height = ROW * (len(rows) + 2)
+    bottom = ROW * (len(rows) + 2)
+    height = bottom + PANEL
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img"'
         ' aria-labelledby="title">',
         '<title id="title">A project beside what it stands on: ratios and limits</title>',
         f"<style>{STYLE}</style>",
-        f'<text x="{LEFT}" y="{ROW - 8}" class="faint">ratio; line: quartiles; '
-        "red: limit; dashed: the same as the other side</text>",
+        f'<text x="{LEFT}" y="{ROW - 8}" class="faint">ratio with quartiles; '
+        "red: limit; dashed: equal</text>",
     ]
     for position, (label, measured) in enumerate(rows, start=1):
         y = ROW * position
@@ -162,9 +174,57 @@ def picture(sections: Sequence[ModuleType], results: dict[str, dict[str, Any]]) 
             continue
         parts += _bar(label, measured, y, scale, longest)
     x = LEFT + scale
-    parts.append(f'<line x1="{x}" y1="{ROW}" x2="{x}" y2="{height - ROW}" class="one"/>')
+    parts.append(f'<line x1="{x}" y1="{ROW}" x2="{x}" y2="{bottom - ROW}" class="one"/>')
+    parts += _panel(curves, results, bottom)
     parts.append("</svg>\n")
     return "\n".join(parts)
+
+
+def curves_of(section: ModuleType) -> dict[str, dict[int, Figure]]:
+    """Return the figures of a section that the picture shows as lines, if it has any."""
+    curves: dict[str, dict[int, Figure]] = getattr(section, "CURVES", {})
+    return curves
+
+
+def _panel(
+    curves: dict[str, dict[int, Figure]], results: dict[str, dict[str, Any]], top: int
+) -> list[str]:
+    """Return lines: how many times as much so many of something do as one does."""
+    parts = [
+        f'<text x="8" y="{top + 4}" class="title">Scale</text>',
+        f'<text x="{LEFT}" y="{top + 4}" class="faint">tasks per second, times one; '
+        "dashed: in proportion</text>",
+    ]
+    most = max((count for curve in curves.values() for count in curve), default=1)
+    below, right = top + PANEL - 34, WIDTH - RIGHT
+
+    def place(count: float, times: float) -> str:
+        x = LEFT + (right - LEFT) * math.log2(count) / max(math.log2(most), 1)
+        y = below - (below - top - 20) * math.log2(max(times, 1)) / max(math.log2(most), 1)
+        return f"{x:.1f},{y:.1f}"
+
+    parts.append(f'<polyline points="{place(1, 1)} {place(most, most)}" class="one" fill="none"/>')
+    parts.append(f'<line x1="{LEFT}" y1="{below}" x2="{right}" y2="{below}" class="axis"/>')
+    for count in [2**power for power in range(most.bit_length())]:
+        x = place(count, 1).partition(",")[0]
+        parts.append(f'<text x="{x}" y="{below + 18}" text-anchor="middle">{count}</text>')
+    for number, (name, curve) in enumerate(curves.items()):
+        y = top + 40 + ROW * number
+        parts.append(
+            f'<line x1="20" y1="{y - 4}" x2="50" y2="{y - 4}" class="line line-{number}"/>'
+        )
+        parts.append(f'<text x="58" y="{y}">{escape(name)}</text>')
+        found = {
+            count: one for count, figure in curve.items() if (one := _measured(figure, results))
+        }
+        points = [
+            place(count, one.ratio.median if one.ratio else 1) for count, one in found.items()
+        ]
+        if points:
+            parts.append(
+                f'<polyline points="{" ".join(points)}" fill="none" class="line line-{number}"/>'
+            )
+    return parts
 
 
 def _measured(figure: Figure, results: dict[str, dict[str, Any]]) -> Measured | None:
@@ -197,6 +257,6 @@ def _bar(label: str, measured: Measured, y: int, scale: float, longest: float) -
     return parts
 
 
-def shorten(text: str, length: int = 62) -> str:
+def shorten(text: str, length: int = 58) -> str:
     """Return a text that is at most so many characters long."""
     return text if len(text) <= length else f"{text[: length - 1]}…"

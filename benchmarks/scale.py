@@ -18,47 +18,71 @@ from benchmarks.worker import Side, project_side, run
 from tests.processes import Process, Stack
 
 TITLE = "Scale"
-ONE_PROCESS = "1 process"
-ONE_WORKER = "1 worker"
 # In seconds: a task that waits for something else, as most do.
 WAIT = 0.05
 STYLES = ("database", "code", "redbeat")
+ADD_ENTRIES = """
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
+schedule = CrontabSchedule.objects.create(
+    minute="0", hour="0", day_of_month="1", month_of_year="1"
+)
+PeriodicTask.objects.bulk_create(
+    PeriodicTask(name=f"entry-{{number}}", task="apps.bench.tasks.nothing", crontab=schedule)
+    for number in range({count})
+)
+"""
 
-NOTHING = {
-    count: Figure(
-        f"scale.processes-nothing-{count}",
-        f"Tasks that do nothing, 1 worker, {count} processes",
-        "tasks/s",
-        ONE_PROCESS,
-    )
-    for count in FULL.workers
-}
-WAITING = {
-    count: Figure(
-        f"scale.processes-wait-{count}",
-        f"Tasks that wait {WAIT * 1000:g} ms, 1 worker, {count} processes",
-        "tasks/s",
-        ONE_PROCESS,
-    )
-    for count in FULL.workers
-}
-WORKERS = {
-    count: Figure(
-        f"scale.workers-{count}",
-        f"Tasks that wait {WAIT * 1000:g} ms, {count} workers of 2 processes",
-        "tasks/s",
-        ONE_WORKER,
-    )
-    for count in FULL.workers
-}
-QUEUE = {
-    count: Figure(
-        f"scale.queue-{count}",
-        f"Tasks that do nothing while {count:,} wait",
-        "tasks/s",
-        f"{FULL.waiting[0]} waiting",
-    )
-    for count in FULL.waiting
+
+def curve(key: str, what: str, counts: Sequence[int], against: str) -> dict[int, Figure]:
+    """Return a figure for each count, which stands beside that of the first.
+
+    Args:
+        key: beginning of the keys.
+        what: what is counted, with a place for the count.
+        counts: how many there are.
+        against: the first, in words.
+    """
+    return {
+        count: Figure(
+            f"{key}-{count}",
+            what.format(count),
+            "tasks/s",
+            "" if count == counts[0] else against,
+        )
+        for count in counts
+    }
+
+
+WAITS = f"Tasks that wait {WAIT * 1000:g} ms"
+NOTHING = curve(
+    "scale.processes-nothing",
+    "Tasks that do nothing; child processes of one worker: {}",
+    FULL.workers,
+    "one process",
+)
+WAITING = curve(
+    "scale.processes-wait",
+    f"{WAITS}; child processes of one worker: {{}}",
+    FULL.workers,
+    "one process",
+)
+WORKERS = curve(
+    "scale.workers",
+    f"{WAITS}; workers with two child processes: {{}}",
+    FULL.workers,
+    "one worker",
+)
+QUEUE = curve(
+    "scale.queue",
+    "Tasks that do nothing; waiting at the beginning: {:,}",
+    FULL.waiting,
+    f"{FULL.waiting[0]} waiting",
+)
+# What the picture shows as lines.
+CURVES = {
+    "child processes, tasks that do nothing": NOTHING,
+    f"child processes, tasks of {WAIT * 1000:g} ms": WAITING,
+    f"workers, tasks of {WAIT * 1000:g} ms": WORKERS,
 }
 BYTES = Figure("scale.bytes", "Memory of the broker per waiting task", "bytes")
 BEAT_CPU = {
@@ -124,9 +148,14 @@ def side(stack: Stack, url: str, processes: int) -> Side:
 
 
 def against_first(figures: Sequence[Figure], found: dict[str, list[Reading]]) -> list[Measured]:
-    """Return figures whose other side is the first of them."""
-    first = values(found[figures[0].key], "rate")
-    return [Measured(figure, values(found[figure.key], "rate"), first) for figure in figures]
+    """Return figures whose other side is the first of them, which stands alone."""
+    return [beside(figure, [found[one.key] for one in (figure, figures[0])]) for figure in figures]
+
+
+def beside(figure: Figure, found: Sequence[list[Reading]]) -> Measured:
+    """Return a figure with its other side, if it stands beside one."""
+    ours, theirs = (values(readings, "rate") for readings in found)
+    return Measured(figure, ours, theirs if figure.against else ())
 
 
 def processes(stack: Stack, lab: Lab) -> list[Measured]:
@@ -176,7 +205,7 @@ def workers(stack: Stack, lab: Lab) -> list[Measured]:
 
 def queues(stack: Stack, lab: Lab) -> list[Measured]:
     """Measure tasks per second while more and more wait, and the memory of the broker."""
-    rates: dict[int, list[float]] = {count: [] for count in lab.effort.waiting}
+    rates: dict[int, list[Reading]] = {count: [] for count in lab.effort.waiting}
     sizes: list[float] = []
     one = side(stack, lab.redis.url(15), 2)
     client = one.queue.client
@@ -195,14 +224,14 @@ def queues(stack: Stack, lab: Lab) -> list[Measured]:
                 tasks = min(lab.effort.tasks // 2, count)
                 started = time.perf_counter()
                 one.queue.wait(left=count - tasks)
-                rates[count].append(tasks / (time.perf_counter() - started))
+                rates[count].append({"rate": tasks / (time.perf_counter() - started)})
                 client.delete(one.queue.name)
                 one.queue.wait()
                 if count == lab.effort.waiting[-1]:
                     sizes.append((full - empty) / count)
-    first = tuple(rates[lab.effort.waiting[0]])
+    first = rates[lab.effort.waiting[0]]
     return [
-        *(Measured(QUEUE[n], tuple(found), first) for n, found in rates.items() if n in QUEUE),
+        *(beside(QUEUE[n], [found, first]) for n, found in rates.items() if n in QUEUE),
         Measured(BYTES, tuple(sizes)),
     ]
 
@@ -215,23 +244,35 @@ def schedules(lab: Lab, style: str) -> list[Measured]:
         style: answer to the question `scheduler`.
     """
     project = lab.project if style == "database" else lab.bake(style, scheduler=style)
-    found: dict[int, list[Reading]] = {}
-    for position, count in enumerate(lab.effort.entries):
-        say(f"  schedule: {style}, {count:,} entries")
-        entries = {"ENTRIES": str(count), "REDIS_URL": lab.redis.url(position)}
-        redis.Redis.from_url(entries["REDIS_URL"]).flushdb()
-        with lab.released(project, **entries) as stack, stack.beat(timeout=120) as beat:
-            time.sleep(lab.effort.idle / 6)
-            found[count] = []
-            for _ in range(lab.effort.rounds):
-                before, started = cpu_seconds(beat), time.perf_counter()
-                # Longer than beat's longest sleep, so that each time has a tick.
-                time.sleep(max(1.0, lab.effort.idle / 10))
-                used = (cpu_seconds(beat) - before) / (time.perf_counter() - started) * 100
+    found: dict[int, list[Reading]] = {count: [] for count in lab.effort.entries}
+    with ExitStack() as running:
+        beats = {}
+        for position, count in enumerate(found):
+            say(f"  schedule: {style}, {count:,} entries")
+            url = lab.redis.url(position)
+            redis.Redis.from_url(url).flushdb()
+            stack = running.enter_context(lab.released(project, REDIS_URL=url))
+            if style == "database":
+                # As administrators and apps make them: the release is for the few of the code.
+                result = stack.manage("shell", "--command", ADD_ENTRIES.format(count=count))
+                assert result.returncode == 0, result.stderr
+                beats[count] = stack.beat(timeout=240)
+            else:
+                beats[count] = stack.beat(timeout=240, ENTRIES=str(count))
+        # RedBeat writes its entries first.
+        time.sleep(lab.effort.idle / 2)
+        for _ in range(lab.effort.few):
+            before = {count: cpu_seconds(beat) for count, beat in beats.items()}
+            started = time.perf_counter()
+            # Longer than the longest sleep of beat, so that each time has a tick.
+            time.sleep(max(1.0, lab.effort.idle / 10))
+            seconds = time.perf_counter() - started
+            for count, beat in beats.items():
+                used = (cpu_seconds(beat) - before[count]) / seconds * 100
                 found[count].append({"cpu": used, "memory": sum(memory(beat))})
     return [
         Measured(figures[style, count], values(found[count], name))
         for figures, name in ((BEAT_CPU, "cpu"), (BEAT_MEMORY, "memory"))
-        for count in lab.effort.entries
+        for count in found
         if (style, count) in figures
     ]
