@@ -15,7 +15,7 @@ from kombu.utils import json
 from pytest_django import Settings
 
 from apps.accounts.models import User
-from apps.operations import retry, views
+from apps.operations import retry, status, views
 from apps.operations.models import FailedMessage, FailedTask
 from apps.operations.request_ids import NAME
 from apps.operations.retry import (
@@ -26,6 +26,7 @@ from apps.operations.retry import (
     message_to_keep,
     send_again,
 )
+from apps.operations.status import LatestHealth
 from apps.operations.tasks import delete_old_failures
 
 from .conftest import at_once
@@ -53,8 +54,11 @@ def _broken_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
     mended.clear()
     runs.clear()
     monkeypatch.setitem(current_app.conf, "task_eager_propagates", False)
-    for module in (views, retry):
+    for module in (views, retry, status):
         monkeypatch.setattr(module, "begin", at_once)
+    # The page that tells of a retry asks nobody, so no thread works on during the next test.
+    monkeypatch.setattr(views, "_health", LatestHealth())
+    monkeypatch.setattr(status, "run_checks", lambda patience: [])
 
 
 @pytest.fixture
