@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 # In seconds: how long a message may be on its way to the worker that has taken it.
 ARRIVAL_TIME = 15
 # A stream that tells of each message that is put on a queue, for workers that wait for one. Of what
-# blocks on the server, only reading a stream takes nothing with it.
-ARRIVALS = "arrivals"
+# blocks on the server, only reading a stream takes nothing with it. Its name is like kombu's own.
+ARRIVALS = "_kombu.arrivals"
 
 # Each script is one step on the server, by the server's clock. One that begins by removing
 # something may then write, even if the server's memory is full.
