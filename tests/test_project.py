@@ -69,15 +69,16 @@ KINDS = [
         ("azure", "direct", "redbeat", {}),
     ]
 ]
+KINDS_OF_EVERY_RUN = KINDS[:5]
 # One with each scheduler, which alone decides what is asked of the database.
-KINDS_OF_DATABASE_USE = list({kind["scheduler"]: kind for kind in KINDS[:5]}.values())
+KINDS_OF_DATABASE_USE = list({kind["scheduler"]: kind for kind in KINDS_OF_EVERY_RUN}.values())
 # What is left of each hosting with each scheduler, where no more than its files is new.
 OTHER_PAIRS = [
     pair
     for hosting in choices()["hosting"]
     for scheduler in choices()["scheduler"]
     if allowed(pair := {"hosting": hosting, "scheduler": scheduler})
-    and not any(pair.items() <= kind.items() for kind in KINDS[:5])
+    and not any(pair.items() <= kind.items() for kind in KINDS_OF_EVERY_RUN)
 ]
 
 
@@ -90,8 +91,12 @@ def kind_id(kind: dict[str, str]) -> str:
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(kind, id=kind_id(kind), marks=() if number < 5 else pytest.mark.nightly)
-        for number, kind in enumerate(KINDS)
+        pytest.param(
+            kind,
+            id=kind_id(kind),
+            marks=() if kind in KINDS_OF_EVERY_RUN else pytest.mark.nightly,
+        )
+        for kind in KINDS
     ],
 )
 def stack(
