@@ -3,8 +3,8 @@
 .PHONY: help project test test-fast test-nightly test-docker faults bench lint format clean
 
 PYTHON ?= python3
-# Two more than processors, because tests wait for processes longer than they compute.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
+# More than processors, because tests wait for processes as long as they compute.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 3)
 BIN := .venv/bin
 # Not all of it: the tree holds templates, which are no Python until they are rendered.
 SOURCES := benchmarks hooks local_extensions.py tests

@@ -250,7 +250,7 @@ def test_workflow_has_least_privileges_and_pins_actions_by_hash(bake: Bake) -> N
 
 @pytest.mark.slow
 # Whole projects; the nightly run makes many more.
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(answers=allowed_answers())
 @example(
     answers={

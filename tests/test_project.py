@@ -187,7 +187,7 @@ def test_it_runs_without_server_and_without_variables(stack: Stack) -> None:
 
 
 @given(name=LINE.filter(str.strip), description=LINE, author=LINE.filter(str.strip))
-@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.too_slow])
 def test_any_printable_text_ends_in_a_project_that_passes_its_checks(
     template: Path, name: str, description: str, author: str
 ) -> None:

@@ -331,7 +331,7 @@ METRICS_TOKEN = env.token("METRICS_TOKEN")
 
 {% endif -%}
 # Security: what a request may bring, in bytes
-# Any request, with its files{% if cookiecutter.hosting == "compose" %}; deploy/Caddyfile says the same{% endif %}.
+# Any request, with its files (docs/security.md).
 MAX_BODY_SIZE = 25_000_000
 # All fields of a form together, and a webhook's body: they are held in memory.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
