@@ -520,10 +520,10 @@ def _compile(environment: Path) -> None:
     The tests start hundreds of processes that write none: without it, each of them would compile
     Django and Celery anew and start less than half as fast. All of it would take twice as long.
     """
-    python = environment / "bin" / "python"
+    python = str(environment / "bin" / "python")
     command = [python, "-m", "compileall", "-q", "-x", f"/({'|'.join(RARELY_IMPORTED)})/"]
     result = subprocess.run(
-        [*command, environment / "lib"], capture_output=True, text=True, check=False
+        [*command, str(environment / "lib")], capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, f"{environment} can't be compiled:\n{result.stdout}"
 
