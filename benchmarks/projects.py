@@ -6,7 +6,7 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.harness import Effort
 from tests.baking import bake_with_cookiecutter, copy_template
 from tests.processes import Process, Stack, free_port, python_environment
-from tests.production import production_environment
+from tests.production import build, production, production_environment
 from tests.servers.postgres import Postgres
 from tests.servers.redis import Redis
 from tests.users import add_app, replace_once
@@ -79,11 +79,6 @@ SCHEDULE += tuple(
     for number in range(int(os.environ.get("ENTRIES", "0")))
 )
 """
-PREPARE = """
-from django.core.management import call_command
-call_command("makemigrations", "bench")
-call_command("collectstatic", interactive=False)
-"""
 # What `gunicorn.conf.py` sets, apart from the address and the log, which is no JSON.
 READ_GUNICORN = """
 import json, runpy
@@ -146,12 +141,11 @@ class Lab:
         replace_once(schedule, "from datetime import", "import os\nfrom datetime import")
         schedule.write_text(schedule.read_text("utf-8") + ENTRIES, encoding="utf-8")
         leave_out_tools(project)
+        build(project, "bench")
         with Stack(project, {}, python_environment(project)) as stack:
             # As the image does.
-            prepare = ["python", "manage.py", "shell", "--command", PREPARE]
-            for command in (prepare, ["python", "-m", "compileall", "-q", "."]):
-                result = stack.run(command)
-                assert result.returncode == 0, result.stdout + result.stderr
+            result = stack.run(["python", "-m", "compileall", "-q", "."])
+            assert result.returncode == 0, result.stdout + result.stderr
         return project
 
     def environment(self, **more: str) -> dict[str, str]:
@@ -163,19 +157,14 @@ class Lab:
         url = self.postgres.create_database()
         return production_environment(url, self.redis.url(), **more)
 
-    @contextmanager
-    def released(self, project: Path, **more: str) -> Iterator[Stack]:
-        """Yield a project that is released into a new database.
+    def released(self, project: Path, **more: str) -> AbstractContextManager[Stack]:
+        """Return the context of a project that is released into a new database.
 
         Args:
             project: its folder.
             more: variables that differ.
         """
-        environment = self.environment(**more)
-        with Stack(project, environment, python_environment(project)) as stack:
-            result = stack.manage("release", timeout=120)
-            assert result.returncode == 0, result.stdout + result.stderr
-            yield stack
+        return production(project, self.environment(**more), timeout=120)
 
 
 def leave_out_tools(project: Path) -> None:

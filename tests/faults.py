@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 PAGE = Path(__file__).parent.parent / "docs" / "faults.md"
@@ -64,11 +64,6 @@ def table(rows: Iterable[Sequence[object]]) -> str:
 
 def _text(cell: object) -> str:
     return f"{cell:.1f} s" if isinstance(cell, float) else str(cell)
-
-
-def cells(outcome: Outcome) -> tuple[object, ...]:
-    """Return the cells of one row."""
-    return astuple(outcome)
 
 
 def write(text: str) -> None:

@@ -17,9 +17,9 @@ METRICS_TOKEN = "metrics-token-0123456789-0123456789"
 # What the proxy in front of the web process adds to a request.
 PROXY_HEADERS = {"X-Forwarded-Proto": "https"}
 
-PREPARE = """
+BUILD = """
 from django.core.management import call_command
-call_command("makemigrations", "notes", "trial")
+call_command("makemigrations", {apps})
 call_command("collectstatic", interactive=False)
 """
 
@@ -47,15 +47,18 @@ def production_environment(database_url: str, redis_url: str, **more: str) -> di
 
 
 @contextmanager
-def production(project: Path, environment: Mapping[str, str]) -> Iterator[Stack]:
+def production(
+    project: Path, environment: Mapping[str, str], *, timeout: float = 60
+) -> Iterator[Stack]:
     """Yield a released project whose processes can be started.
 
     Args:
         project: folder of the project.
         environment: all variables of all its processes.
+        timeout: seconds for the release.
     """
     with Stack(project, environment, python_environment(project)) as stack:
-        release = stack.manage("release")
+        release = stack.manage("release", timeout=timeout)
         assert release.returncode == 0, release.stdout + release.stderr
         yield stack
 
@@ -101,10 +104,24 @@ def prepare(project: Path) -> Path:
     add_trial_app(project)
     quicken_schedule(project)
     quicken_alerts(project)
+    return build(project, "notes", "trial")
+
+
+def build(project: Path, *apps: str) -> Path:
+    """Make the migrations of apps that were added, and collect the static files.
+
+    Args:
+        project: folder of a project that may be changed.
+        apps: labels of the apps.
+
+    Returns:
+        The same folder.
+    """
+    command = BUILD.format(apps=", ".join(map(repr, apps)))
     development = {"PYTHONDONTWRITEBYTECODE": "1"}
     with Stack(project, development, python_environment(project)) as stack:
         # One process, because starting it takes most of the time.
-        result = stack.manage("shell", "--command", PREPARE)
+        result = stack.manage("shell", "--command", command)
         assert result.returncode == 0, result.stdout + result.stderr
     return project
 

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import partial
 from itertools import count, pairwise
 from pathlib import Path
@@ -27,9 +27,16 @@ import pytest
 import redis as redis_client
 
 from tests.conftest import Bake
-from tests.faults import PAGE, Outcome, cells
+from tests.faults import PAGE, PROPERTY, Outcome
 from tests.processes import Process, Stack, http_get, python_environment, wait_until
-from tests.production import HOST, PROXY_HEADERS, production, production_environment, query
+from tests.production import (
+    HOST,
+    PROXY_HEADERS,
+    build,
+    production,
+    production_environment,
+    query,
+)
 from tests.servers.postgres import Postgres, PostgresServer
 from tests.servers.redis import Redis
 from tests.servers.tcp import TCPProxy
@@ -119,12 +126,6 @@ for number in itertools.count(1):
 """
 
 PRODUCER = shlex.join(["python", "manage.py", "shell", "--command", PRODUCE])
-
-PREPARE = """
-from django.core.management import call_command
-call_command("makemigrations", "load")
-call_command("collectstatic", interactive=False)
-"""
 
 # What an enqueueing gets that fails, whatever is wrong with the broker.
 AWAY = "kombu.exceptions.OperationalError"
@@ -429,10 +430,7 @@ def prepare(project: Path) -> Path:
     """Add the app with the task, its migration and the static files."""
     files = {"models.py": MODELS, "tasks.py": TASKS, "views.py": VIEWS}
     add_app(project, "load", files, {"load/": "enqueue"})
-    with Stack(project, {}, python_environment(project)) as stack:
-        result = stack.manage("shell", "--command", PREPARE)
-        assert result.returncode == 0, result.stdout + result.stderr
-    return project
+    return build(project, "load")
 
 
 @pytest.fixture(
@@ -524,7 +522,7 @@ def test_no_task_is_lost_by(
     outcomes: dict[str, Outcome], fault: str, record_property: Callable[[str, object], None]
 ) -> None:
     outcome = outcomes[fault]
-    record_property("fault", cells(outcome))
+    record_property(PROPERTY, astuple(outcome))
     assert outcome.enqueued > 0
     assert outcome.lost == 0, outcome
     assert outcome.duplicated <= max(outcome.in_flight, CONCURRENCY * WORKERS), outcome

@@ -52,13 +52,11 @@ OTHER_COMBINATIONS = [
     pytest.param(
         {**answers, "use_flower": "true" if "prodserver" in row else "false"},
         id="-".join(row),
-        marks=pytest.mark.nightly if sum(numbers) % 2 else (),
+        marks=pytest.mark.nightly
+        if sum(choices()[question].index(answers[question]) for question in DECISIVE) % 2
+        else (),
     )
-    for numbers, row in zip(
-        itertools.product(*(range(len(choices()[question])) for question in DECISIVE)),
-        itertools.product(*(choices()[question] for question in DECISIVE)),
-        strict=True,
-    )
+    for row in itertools.product(*(choices()[question] for question in DECISIVE))
     if allowed(answers := dict(zip(DECISIVE, row, strict=True)))
     and row[1:] not in {("database", "direct"), ("code", "direct")}
 ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import Self
+
+from tests.servers.own import ClosingServer
 
 
-class Blackhole:
+class Blackhole(ClosingServer):
     """Accepts TCP connections on 127.0.0.1, reads nothing and says nothing.
 
     Attributes:
@@ -21,12 +22,6 @@ class Blackhole:
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, name="blackhole", daemon=True)
         self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def connections(self) -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+from tests.servers.own import ClosingServer
 from tests.servers.tls import Authority
 
 
@@ -56,7 +57,7 @@ class Reply:
         return cls(status=status, headers={"Location": location})
 
 
-class HTTPServer:
+class HTTPServer(ClosingServer):
     """An HTTP server on 127.0.0.1, with TLS if it is given an authority."""
 
     def __init__(self, authority: Authority | None = None, *names: str) -> None:
@@ -80,12 +81,6 @@ class HTTPServer:
             target=self._server.serve_forever, args=(0.05,), name="HTTP server", daemon=True
         )
         self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def port(self) -> int:

@@ -1,12 +1,31 @@
-"""What every server of our own has in common: it can be stopped, frozen and brought back."""
+"""What servers have in common.
+
+Those of this process end with their context; those in a process of their own can also be stopped,
+frozen and brought back.
+"""
 
 from __future__ import annotations
 
 import shutil
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Self
 
 from tests.processes import Process
+
+
+class ClosingServer(ABC):
+    """A server in this process that is closed at the end of its context."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the port and all connections."""
 
 
 class OwnServer(ABC):

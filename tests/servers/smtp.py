@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default as default_policy
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from tests.processes import free_port
+from tests.servers.own import ClosingServer
 from tests.servers.tls import Authority
 
 Command = Literal["MAIL", "RCPT", "DATA"]
@@ -41,7 +42,7 @@ class Delivery:
     user: str | None
 
 
-class SMTPServer:
+class SMTPServer(ClosingServer):
     """An SMTP server on 127.0.0.1; with an authority it demands STARTTLS."""
 
     def __init__(
@@ -74,12 +75,6 @@ class SMTPServer:
             auth_required=credentials is not None,
         )
         self._controller.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def inbox(self) -> list[Delivery]:

@@ -7,7 +7,9 @@ import socket
 import struct
 import threading
 from contextlib import suppress
-from typing import Self
+
+from tests.servers.own import ClosingServer
+from tests.servers.tls import first_of
 
 CHUNK = 65_536  # bytes
 # Closing sends a reset instead of the rest and an end.
@@ -41,7 +43,7 @@ def reset(end: asyncio.StreamWriter) -> None:
     end.transport.abort()
 
 
-class TCPProxy:
+class TCPProxy(ClosingServer):
     """Passes connections to a port of 127.0.0.1 on to another, as well or badly as it is told.
 
     Attributes:
@@ -67,12 +69,6 @@ class TCPProxy:
         self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="TCP proxy", daemon=True)
         self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def connections(self) -> int:
@@ -133,17 +129,12 @@ class TCPProxy:
             return
         passage = Passage(writer, downstream)
         self._passages.add(passage)
-        directions = [
-            asyncio.ensure_future(self._pump(passage, reader, downstream)),
-            asyncio.ensure_future(self._pump(passage, upstream, writer)),
-        ]
         try:
-            await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+            await first_of(
+                self._pump(passage, reader, downstream), self._pump(passage, upstream, writer)
+            )
         finally:
             self._passages.discard(passage)
-            for direction in directions:
-                direction.cancel()
-            await asyncio.gather(*directions, return_exceptions=True)
             for end in passage.ends:
                 end.close()
 

@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import trustme
+
+from tests.servers.own import ClosingServer
 
 SERVER_NAMES = ("localhost", "127.0.0.1", "::1")
 CHUNK = 65_536  # bytes
@@ -59,7 +61,7 @@ class Authority:
         return context
 
 
-class TLSProxy:
+class TLSProxy(ClosingServer):
     """Terminates TLS on a port of its own and passes the plain bytes on to another.
 
     The counters show what a client let happen: with TLS 1.3 and 1.2 alike, a handshake is only
@@ -90,12 +92,6 @@ class TLSProxy:
         self._serving = self._loop.create_task(self._serve())
         self._thread = threading.Thread(target=self._run, name="TLS proxy", daemon=True)
         self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def redis_url(self, database: int = 0) -> str:
         """Return the address of a Redis server behind the proxy."""
@@ -153,7 +149,7 @@ class TLSProxy:
             except OSError:
                 return
             async with _cut_at_end(downstream):
-                await _first_of(
+                await first_of(
                     _pump(reader, downstream, self._count), _pump(upstream, writer, None)
                 )
 
@@ -171,7 +167,7 @@ async def _pump(
         await sink.drain()
 
 
-async def _first_of(*directions: Coroutine[Any, Any, None]) -> None:
+async def first_of(*directions: Coroutine[Any, Any, None]) -> None:
     """Run all until one ends, then cancel the others."""
     tasks = [asyncio.ensure_future(direction) for direction in directions]
     try:
