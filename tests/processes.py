@@ -604,6 +604,7 @@ class Stack:
         self.environment = {
             "PATH": f"{virtual_environment / 'bin'}:{SYSTEM_PATH}",
             "PORT": str(self.port),
+            "PYTHONUNBUFFERED": "1",  # as in the image
             **environment,
         }
         self.commands = commands or process_commands(project.name)

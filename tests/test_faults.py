@@ -6,6 +6,7 @@ docs.
 """
 
 import http.client
+import math
 import re
 import shlex
 import shutil
@@ -15,7 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import astuple, dataclass, field
 from functools import partial
 from itertools import count, pairwise
@@ -52,7 +53,7 @@ CONCURRENCY = 2
 WORKERS = 2
 # Seconds that a task sleeps; each LONG_EVERY-th is long, so that every fault meets one that runs.
 SHORT, LONG, LONG_EVERY = 0.02, 2.0, 20
-# Seconds of load before a fault and after it that count with it.
+# Seconds of load before a fault and after it.
 LEAD = 0.7
 # So many may wait when the next fault begins.
 BACKLOG = 10
@@ -218,33 +219,35 @@ class Site:
             [(moment,)] = query(self.database_url, statement)
         return moment
 
-    def settle(self, timeout: float) -> None:
-        """Wait until all that was enqueued until now has been executed."""
-        numbers = set(self.enqueued())
+    def settle(self, timeout: float) -> dict[int, float]:
+        """Wait until all that was enqueued until now has been executed, and return that."""
+        enqueued = self.enqueued()
 
         def missing() -> set[int]:
             rows = query(
                 self.database_url, "SELECT DISTINCT number FROM load_run WHERE ended IS NOT NULL"
             )
-            return numbers - {number for (number,) in rows}
+            return enqueued.keys() - {number for (number,) in rows}
 
         with suppress(AssertionError):  # The tests of each fault say what is lost.
             wait_until(lambda: not missing(), timeout, "every task")
+        return enqueued
 
-    def outcomes(self) -> dict[str, Outcome]:
-        """Return what became of the tasks around each fault."""
-        enqueued = self.enqueued()
+    def outcomes(self, enqueued: dict[int, float]) -> dict[str, Outcome]:
+        """Return what became of tasks, each under the last fault before it was enqueued."""
         rows = query(
             self.database_url,
             "SELECT number, extract(epoch FROM started)::float, ended IS NOT NULL FROM load_run "
             "ORDER BY started",
         )
         outcomes = {}
-        for fault, event in self.events.items():
-            first, last = event.began - LEAD, event.recovered + LEAD
-            numbers = {n for n, moment in enqueued.items() if first <= moment <= last}
+        begins = [-math.inf, *(event.began - LEAD for event in list(self.events.values())[1:])]
+        ends = [*begins[1:], math.inf]
+        for (fault, event), begin, end in zip(self.events.items(), begins, ends, strict=True):
+            numbers = {n for n, moment in enqueued.items() if begin <= moment < end}
             starts = Counter(number for number, _, _ in rows if number in numbers)
             executed = {number for number, _, ended in rows if ended} & numbers
+            first, last = event.began - LEAD, event.recovered + LEAD
             moments = [moment for _, moment, _ in rows if first <= moment <= last]
             outcomes[fault] = Outcome(
                 fault=fault,
@@ -273,6 +276,16 @@ def stop_worker(site: Site) -> None:
 def kill_child(site: Site) -> None:
     """Kill a worker's child while it runs a task, as the system does when memory is short."""
     psutil.Process(site.long_task(site.workers[1])).kill()
+
+
+def kill_child_of_full_broker(site: Site) -> None:
+    """Kill a worker's child, and let the broker's memory be full when the worker notices."""
+    worker = site.workers[1]
+    lines = len(worker.lines)
+    kill_child(site)
+    worker.wait_for_line("exited with 'signal 9", 5, after=lines)
+    with full_memory(site):
+        worker.wait_for_line("Failed to retry task", 20, after=lines)
 
 
 def kill_worker(site: Site) -> int:
@@ -329,15 +342,22 @@ def slow_down(site: Site) -> None:
     site.way.delay = 0
 
 
-def fill_memory(site: Site) -> None:
-    """Let the broker's memory be full, while `doctor` asks everything."""
-    began = time.time()
+@contextmanager
+def full_memory(site: Site) -> Iterator[None]:
+    """Let the broker's memory be full."""
     with redis_client.Redis.from_url(site.broker.url()) as client:
         before = client.config_get("maxmemory")["maxmemory"]
         client.config_set("maxmemory", 1)
+        yield
+        client.config_set("maxmemory", before)
+
+
+def fill_memory(site: Site) -> None:
+    """Let the broker's memory be full, while `doctor` asks everything."""
+    began = time.time()
+    with full_memory(site):
         doctor = site.stack.manage("doctor")
         wait_until(lambda: site.refusals(began), 10, "a refusal")
-        client.config_set("maxmemory", before)
     assert "PROBLEM  broker memory" in doctor.stdout
     assert site.refusals(began) == {AWAY}
 
@@ -392,6 +412,7 @@ def deploy(site: Site) -> None:
 FAULTS: dict[str, Callable[[Site], int | None]] = {
     "worker stopped (SIGTERM)": stop_worker,
     "child process of a worker killed": kill_child,
+    "child process killed, memory of the broker full": kill_child_of_full_broker,
     "connections to the broker reset": reset_connections,
     "connections to the broker dead without a word": forget_connections,
     "connections to the broker slow": slow_down,
@@ -513,8 +534,7 @@ def test_tasks_run_again_after(site: Site, fault: str) -> None:
 @pytest.fixture(scope="module")
 def outcomes(site: Site) -> dict[str, Outcome]:
     """What became of all tasks, after some time for those that come late."""
-    site.settle(60)
-    return site.outcomes()
+    return site.outcomes(site.settle(60))
 
 
 @pytest.mark.parametrize("fault", FAULTS)

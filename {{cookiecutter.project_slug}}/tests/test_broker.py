@@ -18,6 +18,7 @@ from apps.operations import broker
 from apps.operations.broker import (
     ARRIVALS,
     ARRIVED,
+    FORGET,
     OVERDUE,
     PUT,
     PUT_BACK,
@@ -273,7 +274,7 @@ def test_a_note_without_a_message_is_taken_away(
 ) -> None:
     server.noted = noted
     qos.restore_unacked()
-    assert server.sent == [("ZREM", "unacked_index", "1"), ("HDEL", "unacked", "1")]
+    assert server.sent == [(FORGET, "unacked_index", "unacked", "1", noted or "")]
 
 
 @pytest.mark.parametrize("transport", [None, SimpleNamespace(client=None)])

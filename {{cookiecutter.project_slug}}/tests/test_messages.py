@@ -164,6 +164,27 @@ def test_a_task_whose_process_died_is_sent_with_the_count(
     assert sent == [{"of": "sentry", LOSSES: next_one}]
 
 
+def test_a_task_that_cannot_be_sent_again_is_put_back(
+    request_: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request.Request, "_retry_worker_lost", lambda *_: False)
+    requeued: list[bool] = []
+    request_._on_reject = lambda logger, errors, requeue: requeued.append(requeue)
+    assert request_._retry_worker_lost(None, None)
+    assert requeued == [True]
+
+
+def test_a_task_whose_message_was_put_back_has_no_failure(
+    request_: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[str] = []
+    monkeypatch.setattr(request.Request, "on_failure", lambda _, failure: failures.append(failure))
+    request_.on_failure("before")
+    request_._already_cancelled = True
+    request_.on_failure("after")
+    assert failures == ["before"]
+
+
 def test_a_task_whose_process_died_too_often_is_not_sent_again(eventer: Eventer) -> None:
     lost: Any = request_of(eventer, **{LOSSES: MAX_LOSSES})
     assert not lost._retry_worker_lost(None, None)

@@ -87,6 +87,14 @@ if redis.call('HDEL', KEYS[2], ARGV[1]) == 1 then
 end
 """
 
+# Forgets a message that can't be put back, unless it was taken again meanwhile.
+FORGET = """
+if (redis.call('HGET', KEYS[2], ARGV[1]) or '') == ARGV[2] then
+  redis.call('ZREM', KEYS[1], ARGV[1])
+  redis.call('HDEL', KEYS[2], ARGV[1])
+end
+"""
+
 
 class FullDiskMixin:
     """A connection to a server that is as good as away while it can't write to its disk."""
@@ -194,7 +202,8 @@ class QoS(kombu_redis.QoS):
                 priority = channel._get_message_priority(message, reverse=False)
             except UNREADABLE:
                 # Somebody else has put it back, or it was refused and nobody needs it.
-                self._remove_from_indices(tag).execute()  # type: ignore[attr-defined]
+                keys = [self.unacked_index_key, self.unacked_key]
+                client.eval(FORGET, len(keys), *keys, tag, noted or "")
                 return
             if age:
                 note_loss(message, age)

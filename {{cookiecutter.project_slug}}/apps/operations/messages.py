@@ -93,6 +93,9 @@ class Request(request.Request):
 
     def on_failure(self, *args: Any, **options: Any) -> Any:
         """Log and handle that the task failed, or that its child process died."""
+        request: Any = self
+        if request._already_cancelled:
+            return None  # Its message was put back, and may be with another worker by now.
         with self._lines():
             return super().on_failure(*args, **options)
 
@@ -138,7 +141,10 @@ class Request(request.Request):
             return False
         context: Any = self._context  # type: ignore[attr-defined]
         context.headers = {**(context.headers or {}), LOSSES: self._losses + 1}
-        return bool(super()._retry_worker_lost(*args))  # type: ignore[misc]
+        if not super()._retry_worker_lost(*args):  # type: ignore[misc]
+            # Celery would acknowledge a message whose next one never reached the broker.
+            self.reject(requeue=True)
+        return True
 
     def _check(self) -> None:
         """Raise unless all has the form that Celery takes for granted later."""
