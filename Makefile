@@ -3,8 +3,11 @@
 .PHONY: help project test test-fast test-nightly test-docker faults bench lint format clean
 
 PYTHON ?= python3
+PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
 # More than processors, because tests wait for processes as long as they compute.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 3)
+WORKERS ?= $(shell expr $(PROCESSORS) + 3)
+# Half of what a test's process takes to start is compiling what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 # Not all of it: the tree holds templates, which are no Python until they are rendered.
 SOURCES := benchmarks hooks local_extensions.py tests
@@ -19,7 +22,7 @@ test: .venv/test ## Run every test, with real servers from wheels
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not nightly" $(ARGS)
 
 test-fast: .venv/test ## Run the tests that take less than a minute together
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not slow and not docker" $(ARGS)
+	$(BIN)/pytest -n $(PROCESSORS) --dist loadgroup -m "not slow and not docker and not nightly" $(ARGS)
 
 test-nightly: .venv/test ## Run what takes an hour: thousands of hostile answers
 	$(BIN)/pytest -n auto -m nightly $(ARGS)

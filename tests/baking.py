@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import copier
+import jinja2
 from allpairspy import AllPairs  # type: ignore[import-untyped]
 from cookiecutter.main import cookiecutter  # type: ignore[import-untyped]
 
@@ -28,6 +29,28 @@ TEMPLATE_PARTS = (
 )
 
 Answers = Mapping[str, str]
+
+_compile = jinja2.Environment.compile
+_compiled: dict[tuple[object, ...], object] = {}
+
+
+def _compile_once(  # type: ignore[no-untyped-def]
+    self, source, name=None, filename=None, raw=False, defer_init=False
+):
+    """Compile a template, unless this process has: that is most of what baking costs.
+
+    Texts without a name may be answers, of which the template's extension refuses some each time.
+    """
+    refusing = name is None and "local_extensions.AnswerRules" in self.extensions
+    if raw or (refusing and ("{" in source or not source.isprintable())):
+        return _compile(self, source, name, filename, raw, defer_init)
+    key = (type(self), *self.extensions, source, name, defer_init)
+    if key not in _compiled:
+        _compiled[key] = _compile(self, source, name, filename, raw, defer_init)
+    return _compiled[key]
+
+
+jinja2.Environment.compile = _compile_once  # type: ignore[method-assign]
 
 
 def copy_template(destination: Path) -> Path:

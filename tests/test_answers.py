@@ -197,6 +197,7 @@ def test_unknown_choice_is_refused(engine: str, questions_only: Path) -> None:
     assert "github" in refusal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answers", "sentence"),
     [

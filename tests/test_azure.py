@@ -639,6 +639,7 @@ def test_the_script_fails_with_the_release(project: Path, status: str) -> None:
 
 
 @unix
+@pytest.mark.slow
 def test_the_script_gives_up_after_the_time_that_a_release_may_take(project: Path) -> None:
     release = (project / "infra" / "release.bicep").read_text("utf-8")
     script = (project / "infra" / "release.sh").read_text("utf-8")

@@ -41,6 +41,7 @@ def test_both_engines_give_the_same_bytes_and_modes(
     assert [name for name in by_copier if by_copier[name] != by_cookiecutter[name]] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["cookiecutter", "copier"])
 def test_two_bakes_are_equal(
     engine: str, template: Path, bake: Bake, copier_bake: Bake, tmp_path: Path
@@ -96,6 +97,7 @@ def test_hook_only_removes_files_and_prints() -> None:
     assert modules == {"pathlib", "shutil"}
 
 
+@pytest.mark.slow
 def test_both_engines_say_the_same_next_steps(template: Path, tmp_path: Path) -> None:
     texts = []
     for engine in ("cookiecutter", "copier"):

@@ -46,6 +46,8 @@ from tests.servers.smtp import SILENCE, SMTPServer
 from tests.servers.tcp import TCPProxy
 from tests.servers.tls import Authority, TLSProxy
 
+pytestmark = pytest.mark.slow
+
 
 def python(code: str, folder: Path, **environment: str) -> Process:
     """Start Python on some code, in a process of its own."""
