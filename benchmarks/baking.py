@@ -19,16 +19,30 @@ from tests.baking import PROJECT_FOLDER, cookiecutter_config
 
 TITLE = "Baking"
 EMPTY = "an empty template"
+HOLLOW = "the same files, all of them empty"
 
 COOKIECUTTER = Figure("baking.cookiecutter", "Cookiecutter, default answers", "s", EMPTY)
 COPIER = Figure("baking.copier", "Copier, default answers", "s", EMPTY)
+COOKIECUTTER_HOLLOW = Figure(
+    "baking.cookiecutter-hollow", "Cookiecutter, default answers", "s", HOLLOW
+)
+COPIER_HOLLOW = Figure("baking.copier-hollow", "Copier, default answers", "s", HOLLOW)
 COOKIECUTTER_LARGEST = Figure(
     "baking.cookiecutter-largest", "Cookiecutter, largest project", "s", EMPTY
 )
 COPIER_LARGEST = Figure("baking.copier-largest", "Copier, largest project", "s", EMPTY)
 HOOKS = Figure("baking.hooks", "Cookiecutter with its hooks", "s", "the template without hooks")
 FILES = Figure("baking.files", "Files of the largest project", "files", "the default answers")
-FIGURES = (COOKIECUTTER, COPIER, COOKIECUTTER_LARGEST, COPIER_LARGEST, HOOKS, FILES)
+FIGURES = (
+    COOKIECUTTER,
+    COPIER,
+    COOKIECUTTER_HOLLOW,
+    COPIER_HOLLOW,
+    COOKIECUTTER_LARGEST,
+    COPIER_LARGEST,
+    HOOKS,
+    FILES,
+)
 
 # The answers that leave the most files.
 LARGEST = {
@@ -60,6 +74,23 @@ def empty_template(folder: Path) -> Path:
     return folder
 
 
+def hollow_template(template: Path, folder: Path) -> Path:
+    """Make a template that asks the same questions and gives the same files, without their text.
+
+    Args:
+        template: the template.
+        folder: where; it must not exist.
+
+    Returns:
+        The new folder.
+    """
+    shutil.copytree(template, folder)
+    for path in (folder / PROJECT_FOLDER).rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    return folder
+
+
 def bake(engine: str, template: Path, answers: Mapping[str, str]) -> Reading:
     """Return the seconds that one bake takes, with the start of the engine, and its files."""
     program = str(Path(sys.executable).with_name(engine))
@@ -86,15 +117,17 @@ def bake(engine: str, template: Path, answers: Mapping[str, str]) -> Reading:
 def measure(lab: Lab) -> list[Measured]:
     """Measure everything of this section."""
     empty = empty_template(lab.folder / "empty")
+    hollow = hollow_template(lab.template, lab.folder / "hollow")
     hookless = Path(shutil.copytree(lab.template, lab.folder / "hookless"))
     shutil.rmtree(hookless / "hooks")
     results = []
-    for engine, default, largest in (
-        ("cookiecutter", COOKIECUTTER, COOKIECUTTER_LARGEST),
-        ("copier", COPIER, COPIER_LARGEST),
+    for engine, default, without_text, largest in (
+        ("cookiecutter", COOKIECUTTER, COOKIECUTTER_HOLLOW, COOKIECUTTER_LARGEST),
+        ("copier", COPIER, COPIER_HOLLOW, COPIER_LARGEST),
     ):
         sides = {
             "empty": partial(bake, engine, empty, {}),
+            "hollow": partial(bake, engine, hollow, {}),
             "default": partial(bake, engine, lab.template, {}),
             "largest": partial(bake, engine, lab.template, LARGEST),
         }
@@ -102,7 +135,9 @@ def measure(lab: Lab) -> list[Measured]:
             sides["hookless"] = partial(bake, engine, hookless, {})
         found = in_turn(sides, lab.effort.rounds, engine)
         floor = values(found["empty"], "seconds")
-        results.append(Measured(default, values(found["default"], "seconds"), floor))
+        seconds = values(found["default"], "seconds")
+        results.append(Measured(default, seconds, floor))
+        results.append(Measured(without_text, seconds, values(found["hollow"], "seconds")))
         results.append(Measured(largest, values(found["largest"], "seconds"), floor))
         if engine == "cookiecutter":
             pair = (values(found[name], "seconds") for name in ("default", "hookless"))

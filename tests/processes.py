@@ -40,7 +40,9 @@ if sys.platform != "win32":  # there, only the tests that bake run
 
 T = TypeVar("T")
 
-ENVIRONMENTS = Path(__file__).resolve().parent.parent / ".cache" / "environments"
+CACHE = Path(__file__).resolve().parent.parent / ".cache"
+ENVIRONMENTS = CACHE / "environments"
+BYTECODE = CACHE / "bytecode"
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 # Packages of an environment that few processes import.
 RARELY_IMPORTED = (
@@ -515,17 +517,32 @@ def _uv(command: str, *, folder: Path) -> None:
 
 
 def _compile(environment: Path) -> None:
-    """Write the bytecode of what processes import.
+    """Write the bytecode of what processes import, most of which other environments have.
 
     The tests start hundreds of processes that write none: without it, each of them would compile
     Django and Celery anew and start less than half as fast. All of it would take twice as long.
+    Bytecode of another version is written anew: it names size and time of its source.
     """
+    [packages] = environment.glob("lib/*/site-packages")
+    BYTECODE.mkdir(exist_ok=True)
+    with _exclusive(BYTECODE / "lock"):
+        for path in BYTECODE.rglob("*.pyc"):
+            place = packages / path.relative_to(BYTECODE)
+            # A folder without a source would be a package that nobody has installed.
+            if place.parent.parent.is_dir():
+                place.parent.mkdir(exist_ok=True)
+                os.link(path, place)
     python = str(environment / "bin" / "python")
     command = [python, "-m", "compileall", "-q", "-x", f"/({'|'.join(RARELY_IMPORTED)})/"]
-    result = subprocess.run(
-        [*command, str(environment / "lib")], capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([*command, str(packages)], capture_output=True, text=True, check=False)
     assert result.returncode == 0, f"{environment} can't be compiled:\n{result.stdout}"
+    with _exclusive(BYTECODE / "lock"):
+        for path in packages.rglob("*.pyc"):
+            stored = BYTECODE / path.relative_to(packages)
+            if not stored.exists() or not stored.samefile(path):
+                stored.parent.mkdir(parents=True, exist_ok=True)
+                stored.unlink(missing_ok=True)
+                os.link(path, stored)
 
 
 def _requirements_digest(source: str) -> str:

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import import_module
-from itertools import pairwise
+from itertools import cycle, islice, pairwise, product
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -238,12 +238,16 @@ def test_a_failed_release_stops_the_deployment(target: Target) -> None:
         assert deployment.processes == {}
 
 
+@pytest.mark.parametrize("pairs", ["each", pytest.param("all", marks=pytest.mark.nightly)])
 def test_every_component_stops_and_names_the_one_variable_that_the_file_forgot(
-    plain: Target,
+    plain: Target, pairs: str
 ) -> None:
     required = plain.required()
     assert len(required) >= 5
-    cases = [(component, name) for component in plain.components for name in required]
+    cases = list(product(plain.components, required))
+    if pairs == "each":  # component and each variable once: the settings are the same for all
+        most = max(len(plain.components), len(required))
+        cases = list(islice(zip(cycle(plain.components), cycle(required)), most))
     with (
         Deployment(plain.project, plain.surroundings) as deployment,
         ThreadPoolExecutor(max_workers=4) as pool,
@@ -251,8 +255,9 @@ def test_every_component_stops_and_names_the_one_variable_that_the_file_forgot(
         results = pool.map(lambda case: deployment.run(case[0].without(case[1])), cases)
         for (component, name), result in zip(cases, results, strict=True):
             assert missing(result) == [name], f"{component.name} without {name}"
-            mutant = component.without(name)
-            assert lacking([mutant], required) == [f"{component.name} gets no {name}"]
+    for component, name in product(plain.components, required):
+        mutant = component.without(name)
+        assert lacking([mutant], required) == [f"{component.name} gets no {name}"]
 
 
 def test_the_platforms_probe_reaches_the_site(site: Deployment, target: Target) -> None:

@@ -44,6 +44,14 @@ from django.test import Client
 call_command("check")
 print(Client().get("/").content.decode())
 """
+
+
+def kind_id(kind: dict[str, str]) -> str:
+    """Return the name of a kind in the list of tests."""
+    questions = ("hosting", "process_manager", "scheduler")
+    return "-".join(kind[question] for question in questions if question in kind)
+
+
 # Each process manager with each hosting and with each scheduler; the first five have each answer.
 KINDS = [
     {"hosting": hosting, "process_manager": manager, "scheduler": scheduler, **more}
@@ -70,8 +78,13 @@ KINDS = [
     ]
 ]
 KINDS_OF_EVERY_RUN = KINDS[:5]
-# One with each scheduler, which alone decides what is asked of the database.
-KINDS_OF_DATABASE_USE = list({kind["scheduler"]: kind for kind in KINDS_OF_EVERY_RUN}.values())
+# One with each scheduler, which alone decides what is asked of the database: most with "database".
+KINDS_OF_DATABASE_USE = [
+    pytest.param(
+        kind, id=kind_id(kind), marks=() if scheduler == "database" else pytest.mark.nightly
+    )
+    for scheduler, kind in {kind["scheduler"]: kind for kind in KINDS_OF_EVERY_RUN}.items()
+]
 # What is left of each hosting with each scheduler, where no more than its files is new.
 OTHER_PAIRS = [
     pair
@@ -80,12 +93,6 @@ OTHER_PAIRS = [
     if allowed(pair := {"hosting": hosting, "scheduler": scheduler})
     and not any(pair.items() <= kind.items() for kind in KINDS_OF_EVERY_RUN)
 ]
-
-
-def kind_id(kind: dict[str, str]) -> str:
-    """Return the name of a kind in the list of tests."""
-    questions = ("hosting", "process_manager", "scheduler")
-    return "-".join(kind[question] for question in questions if question in kind)
 
 
 @pytest.fixture(
@@ -123,7 +130,7 @@ def test_the_suite_accepts_the_files_of_its_hosting(bake_copy: Bake, pair: dict[
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("stack", KINDS_OF_DATABASE_USE, ids=kind_id, indirect=True)
+@pytest.mark.parametrize("stack", KINDS_OF_DATABASE_USE, indirect=True)
 def test_its_own_suite_passes_on_postgresql(stack: Stack, postgres: PostgresServer) -> None:
     # As the administrator, because the suite makes a database of its own.
     result = stack.run(["pytest", "-q", "--no-cov"], timeout=200, DATABASE_URL=postgres.admin_url)
