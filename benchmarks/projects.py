@@ -85,7 +85,8 @@ import json, runpy
 from gunicorn.config import KNOWN_SETTINGS
 names = {setting.name for setting in KNOWN_SETTINGS} - {"bind", "logconfig_dict"}
 found = runpy.run_path("gunicorn.conf.py")
-print(json.dumps({name: found[name] for name in names & found.keys()}))
+values = {name: found[name] for name in names & found.keys() if not callable(found[name])}
+print(json.dumps(values))
 """
 
 
@@ -176,7 +177,7 @@ def leave_out_tools(project: Path) -> None:
 
 
 def gunicorn_settings(stack: Stack) -> str:
-    """Return what the project's own configuration of gunicorn sets, as JSON."""
+    """Return what the project's own configuration of gunicorn sets, but its hooks, as JSON."""
     result = stack.run(["python", "-c", READ_GUNICORN])
     assert result.returncode == 0, result.stderr
     return result.stdout.splitlines()[-1]
@@ -209,5 +210,5 @@ def counterpart(stack: Stack, module: str) -> Iterator[tuple[Process, str]]:
 
 def counterpart_variables(stack: Stack) -> dict[str, str]:
     """Return the variables with which a counterpart runs in the project's virtual environment."""
-    kept = ("PATH", "REDIS_URL", "DATABASE_URL", "PYTHONDONTWRITEBYTECODE")
+    kept = ("PATH", "REDIS_URL", "DATABASE_URL", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
     return {name: stack.environment[name] for name in kept} | {"PYTHONPATH": str(stack.project)}

@@ -12,8 +12,13 @@ import pytest
 from benchmarks import __main__ as program
 from benchmarks import limits, report
 from benchmarks.harness import Figure, Measured, Reading, Skipped, Spread, in_turn
+from benchmarks.projects import counterpart
 from benchmarks.queues import FILL
 from tests.baking import ROOT
+from tests.conftest import Bake
+from tests.processes import Stack, http_get, python_environment
+from tests.production import build, production_environment
+from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 
 DOCS = ROOT / "docs"
@@ -138,6 +143,21 @@ def test_a_queue_is_filled_with_messages_that_differ_in_their_ids(
         messages = [json.loads(text) for text in client.lrange("default", 0, -1)]
     assert [message["id"][-2:] for message in messages] == ["0b", "0a", "09"]
     assert all(message["id"] == message["tag"] for message in messages)
+
+
+@pytest.mark.slow
+def test_a_bare_application_runs_under_the_settings_of_a_project(
+    bake_copy: Bake, postgres: PostgresServer
+) -> None:
+    project = build(bake_copy())
+    environment = production_environment(postgres.create_database(), "redis://127.0.0.1:1/0")
+    with (
+        Stack(project, environment, python_environment(project)) as stack,
+        counterpart(stack, "bare_wsgi") as (process, url),
+    ):
+        process.wait_for_line("Listening at", 30)
+        assert http_get(url).status == 200
+        assert process.json_lines()
 
 
 @pytest.mark.slow

@@ -40,8 +40,12 @@ redis.call('XADD', KEYS[2], 'MAXLEN', 1, '*', 'queue', KEYS[1])
 
 # Takes the next message of the first queue that has one, and notes it in the form of
 # kombu.transport.redis.QoS.append, but so many seconds earlier: what does not arrive is soon
-# overdue. What can't be read is only taken, to be refused.
+# overdue. What can't be read is only taken, to be refused. One command tells that all queues are
+# empty, because some brokers are paid by the command.
 TAKE = """
+if redis.call('EXISTS', unpack(KEYS, 1, #KEYS - 2)) == 0 then
+  return false
+end
 for number = 1, #KEYS - 2 do
   local message = redis.call('RPOP', KEYS[number])
   if message then

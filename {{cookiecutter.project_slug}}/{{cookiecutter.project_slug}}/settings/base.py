@@ -189,7 +189,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 4,
     "socket_keepalive": True,
     # A connection that died without a word is noticed within twice this time, in seconds.
-    "health_check_interval": 5,
+    "health_check_interval": max(5, 2 * polling_interval),
 }
 
 # Celery: results, kept only for tasks that ask for it with ignore_result=False (docs/results.md)
