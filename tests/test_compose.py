@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, LiteralString
@@ -687,8 +687,11 @@ def test_the_service_backs_up_at_once_and_then_only_when_it_is_due(database: Dat
 def resting(run: Process) -> bool:
     """Return whether a service sleeps until it looks again."""
     assert run.running, run.tail()
-    children = psutil.Process(run.pid).children()
-    return any(child.name() == "sleep" for child in children)
+    for child in psutil.Process(run.pid).children():
+        with suppress(psutil.NoSuchProcess):  # What it started may have ended by now.
+            if child.name() == "sleep":
+                return True
+    return False
 
 
 @pytest.mark.slow
