@@ -1,7 +1,6 @@
 """Each deployment file, run by the rules of its platform."""
 
 import base64
-import itertools
 import json
 import re
 import shlex
@@ -56,7 +55,7 @@ OTHER_COMBINATIONS = [
         if sum(choices()[question].index(answers[question]) for question in DECISIVE) % 2
         else (),
     )
-    for row in itertools.product(*(choices()[question] for question in DECISIVE))
+    for row in product(*(choices()[question] for question in DECISIVE))
     if allowed(answers := dict(zip(DECISIVE, row, strict=True)))
     and row[1:] not in {("database", "direct"), ("code", "direct")}
 ]
