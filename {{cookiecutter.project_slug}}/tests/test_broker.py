@@ -327,6 +327,20 @@ def test_a_broadcast_is_read_only_if_there_is_one(
         channel._receive()
 
 
+def test_one_client_asks_all_questions_until_its_connections_are_dropped(
+    monkeypatch: pytest.MonkeyPatch, channel: Any
+) -> None:
+    monkeypatch.setattr(KombuChannel, "_get_pool", lambda *_, **__: redis.ConnectionPool())
+    channel.Client = Client
+    with channel.conn_or_acquire() as one, channel.conn_or_acquire() as other:
+        assert one is other
+    channel._pool = None
+    with channel.conn_or_acquire() as later:
+        assert later is not one
+        assert later.connection_pool is channel.pool
+    assert channel._create_client(asynchronous=True) is not later
+
+
 def test_pipelines_are_no_transactions(channel: Any) -> None:
     assert channel._get_client() is Client
     assert Client().pipeline(transaction=True).transaction is False

@@ -315,7 +315,7 @@ def test_the_server_is_the_brokers_and_is_not_waited_for() -> None:
     url = "rediss://:pw@broker.internal:6380/3"
     with override_settings(CELERY_BROKER_URL=url, CELERY_BROKER_USE_SSL=tls):
         options = counts.server().connection_pool.connection_kwargs
-        assert counts.server().connection_pool is counts.server().connection_pool
+        assert counts.server() is counts.server()
     assert (options["host"], options["port"], options["db"]) == ("broker.internal", 6380, 3)
     assert options["ssl_cert_reqs"] == "required"
     assert options["socket_timeout"] == options["socket_connect_timeout"] == tasks.TIMEOUT

@@ -29,6 +29,7 @@ from django.utils import timezone
 from apps.accounts.models import User
 from apps.operations import alerts, heartbeat, pings, programs
 from apps.operations.apps import OperationsConfig
+from apps.operations.cache import Cache
 from apps.operations.management.commands import release
 from apps.operations.models import FailedTask, Heartbeat, ScheduledRun
 from apps.operations.redis_tls import CertificateError, ConnectionPool, SSLConnection
@@ -425,6 +426,14 @@ def test_another_failure_to_connect_stays_what_it_is(monkeypatch: pytest.MonkeyP
 def test_the_cache_connects_as_its_url_says(scheme: str, connection_class: type[Any]) -> None:
     pool = ConnectionPool.from_url(f"{scheme}://broker:6379/0")
     assert pool.connection_class is connection_class
+
+
+def test_the_cache_asks_each_server_by_one_client() -> None:
+    client = Cache("redis://primary:6379/0;redis://replica:6379/0", {})._cache
+    for write, host in ((True, "primary"), (False, "replica")):
+        server = client.get_client("one", write=write)
+        assert client.get_client("other", write=write) is server
+        assert server.connection_pool.connection_kwargs["host"] == host
 
 
 @pytest.mark.parametrize("scheme", ["rediss", "redis"])

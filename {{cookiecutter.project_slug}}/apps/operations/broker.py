@@ -231,9 +231,19 @@ class Channel(kombu_redis.Channel):
     _waits = False
     _latest_arrival = "0"
     _takes_answers = False
+    _asking: Client | None = None
 
     def _get_client(self) -> type[Client]:
         return Client
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        if asynchronous:
+            return super()._create_client(asynchronous=True)  # type: ignore[misc]
+        # Kombu makes a client for each question, which takes as long as the question itself.
+        channel: Any = self
+        if self._asking is None or self._asking.connection_pool is not channel.pool:
+            self._asking = super()._create_client()  # type: ignore[misc]
+        return self._asking
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **options: Any) -> Any:
         """Begin to take the messages of a queue."""

@@ -37,14 +37,14 @@ class Counts:
     """Numbers that many processes add to, on a server that need not be there."""
 
     def __init__(self) -> None:
-        self._pool: redis.ConnectionPool | None = None
+        self._server: redis.Redis | None = None
         self._resting_until = 0.0
         self._warned = False
 
     def server(self) -> redis.Redis:
         """Return a client of the broker's server, which answers within ``TIMEOUT`` or fails."""
-        if self._pool is None:
-            self._pool = ConnectionPool.from_url(
+        if self._server is None:
+            pool = ConnectionPool.from_url(
                 settings.CELERY_BROKER_URL,
                 decode_responses=True,
                 socket_connect_timeout=TIMEOUT,
@@ -53,7 +53,8 @@ class Counts:
                 retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
                 **(settings.CELERY_BROKER_USE_SSL or {}),
             )
-        return redis.Redis(connection_pool=self._pool)
+            self._server = redis.Redis(connection_pool=pool)
+        return self._server
 
     def add(self, amounts: Mapping[str, float]) -> None:
         """Add to some counts; what can't be added is lost.
