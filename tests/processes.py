@@ -44,18 +44,16 @@ CACHE = Path(__file__).resolve().parent.parent / ".cache"
 ENVIRONMENTS = CACHE / "environments"
 BYTECODE = CACHE / "bytecode"
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
-# Packages of an environment that few processes import.
+# Packages of an environment that few processes import, as parts of a regular expression.
 RARELY_IMPORTED = (
     "anyio",
     "coverage",
-    "locale",
+    r"locale/\w+",
     "mypy",
     "mypyc",
     "mypy_django_plugin",
-    "prompt_toolkit",
     "pygments",
     "_pytest",
-    "wcwidth",
 )
 
 # Below the ports that Linux (32768+) and macOS (49152+) hand to outgoing connections: such a
