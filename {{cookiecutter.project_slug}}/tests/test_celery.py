@@ -24,6 +24,14 @@ def test_django_processes_use_the_project_application() -> None:
     assert current_app.main == application.main
 
 
+def test_a_worker_leaves_the_checks_to_the_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr("django.core.checks.run_checks", lambda: ran.append("checks"))
+    fixup = import_string("celery.fixups.django.DjangoWorkerFixup")
+    fixup(current_app).validate_models()
+    assert ran == []
+
+
 def test_a_message_is_acknowledged_when_its_task_has_ended() -> None:
     assert current_app.conf.task_acks_late
     assert current_app.conf.worker_prefetch_multiplier == 1

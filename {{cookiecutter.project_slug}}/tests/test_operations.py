@@ -6,6 +6,7 @@ import ssl
 import sys
 import uuid
 from datetime import timedelta
+from functools import partial
 from io import StringIO
 from typing import Any, ClassVar
 
@@ -334,12 +335,13 @@ def test_a_worker_tells_of_itself_as_rarely_as_it_looks_for_lost_tasks() -> None
 
 def test_child_processes_share_what_a_worker_has_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
+    monkeypatch.setattr(Worker, "__init__", lambda _: called.append("import"))
     monkeypatch.setattr(Worker, "on_start", lambda _: called.append("start"))
-    monkeypatch.setattr(gc, "collect", lambda: called.append("collect"))
-    monkeypatch.setattr(gc, "freeze", lambda: called.append("freeze"))
-    worker_class = current_app.Worker
-    worker_class.on_start(worker_class.__new__(worker_class))
-    assert called == ["start", "collect", "freeze"]
+    for name in ("disable", "freeze", "enable"):
+        monkeypatch.setattr(gc, name, partial(called.append, name))
+    worker = current_app.Worker()
+    worker.on_start()
+    assert called == ["disable", "import", "start", "freeze", "enable"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What each environment's settings decide."""
 
+import gc
 import os
 import re
 import runpy
@@ -103,6 +104,12 @@ def test_a_tls_broker_is_verified_by_every_client(load_settings: LoadSettings) -
     assert production.CELERY_BROKER_USE_SSL["ssl_cert_reqs"] == "required"
     assert production.CELERY_REDIS_BACKEND_USE_SSL["ssl_cert_reqs"] == "required"
     assert production.CACHES["default"]["OPTIONS"]["ssl_cert_reqs"] == "required"
+
+
+def test_garbage_is_looked_for_when_the_settings_are_loaded(load_settings: LoadSettings) -> None:
+    gc.disable()
+    load_settings("production", **PRODUCTION)
+    assert gc.isenabled()
 
 
 def test_development_needs_no_variable(load_settings: LoadSettings) -> None:

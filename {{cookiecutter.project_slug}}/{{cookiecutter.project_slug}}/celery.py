@@ -1,5 +1,7 @@
 """The Celery application."""
 
+import os
+
 from celery.app.backends import BACKEND_ALIASES
 {%- if cookiecutter.scheduler == "redbeat" %}
 from django.conf import settings
@@ -11,6 +13,9 @@ from apps.operations.application import Application
 from . import environment
 
 environment.start("production")
+
+# A release has run Django's checks. For them, each worker would import every view and form.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "true")
 
 # The project's own ways to redis:// and rediss:// servers, for the broker and for the results.
 # They are named and not imported, because the client of Redis takes long to import.

@@ -39,6 +39,11 @@ HEARTBEAT_INTERVAL = 10.0
 class ProjectWorker(Worker):
     """A worker that proves its services before it takes tasks, and logs instead of printing."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        # What is imported now stays; to look for garbage in it takes a tenth of the start.
+        gc.disable()
+        super().__init__(*args, **options)
+
     def on_before_init(self, quiet: bool = True, **options: Any) -> None:
         """Prepare, after Django was set up and before anything is started."""
         prepare("worker")
@@ -55,8 +60,8 @@ class ProjectWorker(Worker):
         super().on_start()
         # Celery collects garbage before each fork, which would touch all that was imported, and so
         # make a copy of it that the child processes don't share.
-        gc.collect()
         gc.freeze()
+        gc.enable()
 
     def install_platform_tweaks(self, worker: Any) -> None:
         """Make SIGTERM end the worker in time, with unfinished tasks put back on their queues.

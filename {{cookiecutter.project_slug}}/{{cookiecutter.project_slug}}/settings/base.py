@@ -4,6 +4,7 @@ https://docs.djangoproject.com/en/5.2/ref/settings/
 https://docs.celeryq.dev/en/stable/userguide/configuration.html
 """
 
+import gc
 import os
 import tomllib
 from datetime import timedelta
@@ -363,3 +364,7 @@ LOGGING = logging_config(LOG_LEVEL, LOG_FORMAT, SECRET_VALUES)
 # Errors and check-ins of periodic tasks go to Sentry if it is named (docs/sentry.md).
 SENTRY_DSN = env.sentry_dsn("SENTRY_DSN")
 SENTRY_TRACES_SAMPLE_RATE = env.share("SENTRY_TRACES_SAMPLE_RATE", default=0.0)
+
+# Garbage is looked for again (__init__.py), but not in what was imported until now.
+gc.freeze()
+gc.enable()
