@@ -212,28 +212,32 @@ def allowed(answers: Answers) -> bool:
     return (answers.get("hosting"), answers.get("scheduler")) != ("compose", "platform")
 
 
-def combinations() -> list[dict[str, str]]:
-    """Return combinations of choices, among which every two answers of two questions meet.
-
-    All combinations would be thousands. What the processes are hangs on the hosting, the scheduler
-    and the process manager together, so these are combined in full.
-    """
+def pairs() -> list[dict[str, str]]:
+    """Return combinations of choices, among which every two answers of two questions meet."""
     names = list(choices())
-    pairs = [
+    return [
         dict(zip(names, row, strict=True))
         for row in AllPairs(
             list(choices().values()),
             filter_func=lambda row: allowed(dict(zip(names, row, strict=False))),
         )
     ]
+
+
+def combinations() -> list[dict[str, str]]:
+    """Return pairs, and after them what makes the processes, combined in full.
+
+    All combinations would be thousands. What the processes are hangs on the hosting, the scheduler
+    and the process manager together.
+    """
     together = ("hosting", "scheduler", "process_manager")
     products = (
         product
         for product in itertools.product(*(choices()[name] for name in together))
         if allowed(dict(zip(together, product, strict=True)))
     )
-    found = pairs + [
+    found = pairs() + [
         {**pair, **dict(zip(together, product, strict=True))}
-        for pair, product in zip(itertools.cycle(pairs), products, strict=False)
+        for pair, product in zip(itertools.cycle(pairs()), products, strict=False)
     ]
     return list({tuple(answers.values()): answers for answers in found}.values())

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -78,6 +79,22 @@ KINDS = [
     ]
 ]
 KINDS_OF_EVERY_RUN = KINDS[:5]
+
+
+def params(kinds: list[dict[str, str]]) -> list[Any]:
+    """Return parameters of tests, of which those beyond every run are nightly."""
+    return [
+        pytest.param(
+            kind,
+            id=kind_id(kind),
+            marks=() if kind in KINDS_OF_EVERY_RUN else pytest.mark.nightly,
+        )
+        for kind in kinds
+    ]
+
+
+# The suite and the checks of the first are run as its README says, in test_first_steps.py.
+KINDS_BUT_THE_DEFAULT = params(KINDS[1:])
 # One with each scheduler, which alone decides what is asked of the database: most with "database".
 KINDS_OF_DATABASE_USE = [
     pytest.param(
@@ -95,17 +112,7 @@ OTHER_PAIRS = [
 ]
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(
-            kind,
-            id=kind_id(kind),
-            marks=() if kind in KINDS_OF_EVERY_RUN else pytest.mark.nightly,
-        )
-        for kind in KINDS
-    ],
-)
+@pytest.fixture(scope="module", params=params(KINDS))
 def stack(
     request: pytest.FixtureRequest, bake: Bake, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
@@ -116,6 +123,7 @@ def stack(
         yield stack
 
 
+@pytest.mark.parametrize("stack", KINDS_BUT_THE_DEFAULT, indirect=True)
 def test_its_own_suite_passes(stack: Stack) -> None:
     result = stack.run(["pytest", "-q"], timeout=200)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -137,15 +145,13 @@ def test_its_own_suite_passes_on_postgresql(stack: Stack, postgres: PostgresServ
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "ruff check",
-        "ruff format --check",
-        "mypy --strict .",
-        "python manage.py makemigrations --check",
-    ],
-)
+def test_no_migration_is_missing(stack: Stack) -> None:
+    result = stack.manage("makemigrations", "--check")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("stack", KINDS_BUT_THE_DEFAULT, indirect=True)
+@pytest.mark.parametrize("command", ["ruff check", "ruff format --check", "mypy --strict ."])
 def test_its_checks_are_clean(stack: Stack, command: str) -> None:
     result = stack.run(command.split(), timeout=200)
     assert result.returncode == 0, result.stdout + result.stderr
