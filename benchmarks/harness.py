@@ -101,6 +101,8 @@ class Effort:
 
     Attributes:
         rounds: how often each side is measured.
+        many: the same for what takes a second, so that what slows the machine for a while slows
+            both sides of as many rounds.
         few: the same for what takes a minute each time.
         load: seconds of load on a server each time.
         tasks: tasks that a worker is given each time.
@@ -111,6 +113,7 @@ class Effort:
     """
 
     rounds: int
+    many: int
     few: int
     load: float
     tasks: int
@@ -122,8 +125,9 @@ class Effort:
 
 FULL = Effort(
     rounds=7,
+    many=21,
     few=3,
-    load=2.0,
+    load=1.0,
     tasks=1500,
     idle=60.0,
     waiting=(10, 10_000, 1_000_000),
@@ -132,6 +136,7 @@ FULL = Effort(
 )
 QUICK = Effort(
     rounds=1,
+    many=1,
     few=1,
     load=0.5,
     tasks=200,

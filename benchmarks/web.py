@@ -112,7 +112,7 @@ def starts(lab: Lab, stack: Stack) -> list[Measured]:
     found = in_turn({"ours": project, "theirs": bare}, lab.effort.rounds, "start")
     names = {"ours": "my_project.settings.production", "theirs": "empty_project"}
     setups = {name: partial(setup, stack, module) for name, module in names.items()}
-    times = in_turn(setups, lab.effort.rounds, "django.setup()")
+    times = in_turn(setups, lab.effort.many, "django.setup()")
     return [
         Measured(START, values(found["ours"], "seconds"), values(found["theirs"], "seconds")),
         Measured(SETUP, values(times["ours"], "seconds"), values(times["theirs"], "seconds")),
@@ -153,7 +153,7 @@ def loads(lab: Lab, stack: Stack) -> list[Measured]:
         for target in targets.values():
             target.load(1)  # what is done once: connections, caches, byte code
         sides = {name: partial(target.load, lab.effort.load) for name, target in targets.items()}
-        found = in_turn(sides, lab.effort.rounds, "load")
+        found = in_turn(sides, lab.effort.many, "load")
         held = connections_under_load(stack, web, lab.effort)
         pss = {name: memory(targets[name].process)[1:] for name in ("home", "startproject")}
 

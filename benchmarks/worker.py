@@ -241,14 +241,14 @@ def loads(ours: Side, bare: Side, effort: Effort) -> list[Measured]:
     with ExitStack() as running:
         workers = {name: running.enter_context(side.start()) for name, side in sides.items()}
 
-        def load(name: str, task: str, count: int = effort.tasks) -> Reading:
+        def load(name: str, task: str, count: int = effort.tasks // 3) -> Reading:
             return run(sides[name], workers[name], messages[name, task], count)
 
         for name, task in messages:
             load(name, task, 50)
         found = in_turn(
             {f"{name} {task}": partial(load, name, task) for task in tasks for name in sides},
-            effort.rounds,
+            effort.many,
             "tasks",
         )
     figures = {"nothing": (NOTHING, NOTHING_CPU), "write_row": (ROW, ROW_CPU)}
