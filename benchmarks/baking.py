@@ -133,7 +133,7 @@ def measure(lab: Lab) -> list[Measured]:
         }
         if engine == "cookiecutter":
             sides["hookless"] = partial(bake, engine, hookless, {})
-        found = in_turn(sides, lab.effort.rounds, engine)
+        found = in_turn(sides, lab.effort.many, engine)
         floor = values(found["empty"], "seconds")
         seconds = values(found["default"], "seconds")
         results.append(Measured(default, seconds, floor))
