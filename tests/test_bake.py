@@ -161,7 +161,15 @@ def picks(question: str) -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     ("question", "answers"),
     [
-        pytest.param(question, answers, id="-".join(answers.values()))
+        pytest.param(
+            question,
+            answers,
+            id="-".join(answers.values()),
+            # With one hosting in the fast run, with all in every other.
+            marks=pytest.mark.slow
+            if question != "hosting" and answers.get("hosting", "compose") != "compose"
+            else (),
+        )
         for question in TRACES
         for answers in picks(question)
     ],

@@ -30,7 +30,13 @@ VALUES = {
 
 
 @pytest.mark.parametrize("provider", choices()["email_provider"])
-@pytest.mark.parametrize("hosting", choices()["hosting"])
+@pytest.mark.parametrize(
+    "hosting",
+    [
+        pytest.param(hosting, marks=() if hosting == "compose" else pytest.mark.slow)
+        for hosting in choices()["hosting"]
+    ],
+)
 def test_every_process_gets_the_variables_of_the_provider_and_of_no_other(
     bake: Bake, hosting: str, provider: str
 ) -> None:
