@@ -236,8 +236,9 @@ def combinations() -> list[dict[str, str]]:
         for product in itertools.product(*(choices()[name] for name in together))
         if allowed(dict(zip(together, product, strict=True)))
     )
-    found = pairs() + [
+    found = pairs()
+    found += [
         {**pair, **dict(zip(together, product, strict=True))}
-        for pair, product in zip(itertools.cycle(pairs()), products, strict=False)
+        for pair, product in zip(itertools.cycle(found), products, strict=False)
     ]
     return list({tuple(answers.values()): answers for answers in found}.values())

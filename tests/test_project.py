@@ -4,7 +4,7 @@ import html
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +81,13 @@ KINDS = [
 KINDS_OF_EVERY_RUN = KINDS[:5]
 
 
-def params(kinds: list[dict[str, str]]) -> list[Any]:
+def params(
+    kinds: Iterable[dict[str, str]], of_every_run: list[dict[str, str]] = KINDS_OF_EVERY_RUN
+) -> list[Any]:
     """Return parameters of tests, of which those beyond every run are nightly."""
     return [
         pytest.param(
-            kind,
-            id=kind_id(kind),
-            marks=() if kind in KINDS_OF_EVERY_RUN else pytest.mark.nightly,
+            kind, id=kind_id(kind), marks=() if kind in of_every_run else pytest.mark.nightly
         )
         for kind in kinds
     ]
@@ -96,12 +96,10 @@ def params(kinds: list[dict[str, str]]) -> list[Any]:
 # The suite and the checks of the first are run as its README says, in test_first_steps.py.
 KINDS_BUT_THE_DEFAULT = params(KINDS[1:])
 # One with each scheduler, which alone decides what is asked of the database: most with "database".
-KINDS_OF_DATABASE_USE = [
-    pytest.param(
-        kind, id=kind_id(kind), marks=() if scheduler == "database" else pytest.mark.nightly
-    )
-    for scheduler, kind in {kind["scheduler"]: kind for kind in KINDS_OF_EVERY_RUN}.items()
-]
+KINDS_OF_DATABASE_USE = params(
+    {kind["scheduler"]: kind for kind in KINDS_OF_EVERY_RUN}.values(),
+    of_every_run=[kind for kind in KINDS_OF_EVERY_RUN if kind["scheduler"] == "database"],
+)
 # What is left of each hosting with each scheduler, where no more than its files is new.
 OTHER_PAIRS = [
     pair
