@@ -279,12 +279,12 @@ def kill_child(site: Site) -> None:
 
 
 def kill_child_of_full_broker(site: Site) -> None:
-    """Kill a worker's child, and let the broker's memory be full when the worker notices."""
+    """Kill a worker's child while the broker's memory is full, until the worker has noticed."""
     worker = site.workers[1]
+    child = psutil.Process(site.long_task(worker))
     lines = len(worker.lines)
-    kill_child(site)
-    worker.wait_for_line("exited with 'signal 9", 5, after=lines)
     with full_memory(site):
+        child.kill()
         worker.wait_for_line("Failed to retry task", 20, after=lines)
 
 
@@ -348,8 +348,10 @@ def full_memory(site: Site) -> Iterator[None]:
     with redis_client.Redis.from_url(site.broker.url()) as client:
         before = client.config_get("maxmemory")["maxmemory"]
         client.config_set("maxmemory", 1)
-        yield
-        client.config_set("maxmemory", before)
+        try:
+            yield
+        finally:
+            client.config_set("maxmemory", before)
 
 
 def fill_memory(site: Site) -> None:
