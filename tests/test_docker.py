@@ -25,6 +25,7 @@ from tests.conftest import Bake
 from tests.platforms import compose
 from tests.processes import Response, add_lock_file, http_get, json_objects, wait_until
 from tests.production import prepare, production_environment
+from tests.test_compose import CADDY
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("docker")]
 
@@ -75,7 +76,8 @@ class Conversation(socketserver.StreamRequestHandler):
 
 socketserver.ThreadingTCPServer(("", int(sys.argv[1])), Conversation).serve_forever()
 """
-# Where the image caddy:2 is not the public one, which is based on Alpine, it may lack a program.
+# Where the image caddy:2 is not the public one, which is based on Alpine, it may lack this program,
+# and have a Caddy from before the file's directives.
 WGET = r"""#!/bin/bash
 exec 3<>/dev/tcp/127.0.0.1/8080
 printf 'GET / HTTP/1.0\r\nHost: 127.0.0.1:8080\r\n\r\n' >&3
@@ -205,8 +207,11 @@ def server(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if docker("run", "--rm", "caddy:2", "sh", "-c", "command -v wget").returncode != 0:
         (server.parent / "wget").write_text(WGET, encoding="utf-8")
         (server.parent / "wget").chmod(0o755)
-        mount = f"    volumes:\n      - {server.parent}/wget:/usr/local/bin/wget:ro\n"
-        free_ports.write_text(FREE_PORTS + mount, encoding="utf-8")
+        mounts = (
+            f"    volumes:\n      - {server.parent}/wget:/usr/local/bin/wget:ro\n"
+            f"      - {CADDY}:/usr/bin/caddy:ro\n"
+        )
+        free_ports.write_text(FREE_PORTS + mounts, encoding="utf-8")
     mail = server.parent / "mail.yml"
     mail.write_text(mail_service("mail", project.name, 2525), encoding="utf-8")
     with (server / "app.env").open("a", encoding="utf-8") as application:
