@@ -2,6 +2,7 @@
 
 import html
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, assume, given, settings
 
 from tests.baking import allowed, bake_with_cookiecutter, choices
@@ -172,6 +174,34 @@ def test_its_deployment_has_no_finding(stack: Stack, environment: str) -> None:
         result = deployed.run(command)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "no issues" in result.stdout
+
+
+@pytest.mark.parametrize("ci", [ci for ci in choices()["ci"] if ci != "none"])
+def test_its_pipeline_gives_all_that_production_requires(bake: Bake, ci: str) -> None:
+    options = {"use_flower": "true", "use_prometheus": "true", "email_provider": "mailjet"}
+    project = bake(ci=ci, **options)
+    command, variables = production_check(project, ci)
+    with Stack(project, variables, python_environment(project)) as stack:
+        result = stack.run(["python", *command])
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def production_check(project: Path, ci: str) -> tuple[list[str], dict[str, str]]:
+    """Return what the pipeline runs with production settings, without `uv run`, and its variables."""
+    if ci == "github":
+        workflow = yaml.safe_load((project / ".github/workflows/ci.yml").read_text("utf-8"))
+        steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+        [step] = [step for step in steps if "check --deploy" in step.get("run", "")]
+        words, variables = shlex.split(step["run"]), step["env"]
+    else:
+        pipeline = yaml.safe_load((project / ".gitlab-ci.yml").read_text("utf-8"))
+        [line] = [line for line in pipeline["check"]["script"] if "check --deploy" in line]
+        words = shlex.split(line)
+        start = words.index("uv")
+        variables = dict(word.split("=", 1) for word in words[:start])
+        words = words[start:]
+    assert words[:2] == ["uv", "run"]
+    return words[2:], variables
 
 
 def test_static_files_are_collected_with_an_empty_environment(stack: Stack) -> None:
