@@ -4,6 +4,7 @@ import logging
 
 from django.apps import AppConfig
 from django.conf import settings
+from django.core import checks
 from django.utils.module_loading import import_string
 
 logger = logging.getLogger(__name__)
@@ -18,6 +19,9 @@ class OperationsConfig(AppConfig):
         """Make the Celery application known to this process, and say what is loosened."""
         # First of all: a task that is looked at before would make Celery an application of its own.
         import_string(settings.TASK_APPLICATION)
+        from apps.operations.system_checks import check_entries  # noqa: PLC0415
+
+        checks.register(check_entries)
         # They register handlers of signals.
         from apps.operations import failures, overdue, request_ids  # noqa: F401, PLC0415
 {%- if cookiecutter.use_prometheus %}
