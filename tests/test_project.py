@@ -138,6 +138,24 @@ def test_the_suite_accepts_the_files_of_its_hosting(bake_copy: Bake, pair: dict[
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_the_suite_accepts_an_app_spec_that_was_edited_as_its_page_says(bake_copy: Bake) -> None:
+    project = bake_copy(hosting="digitalocean")
+    for old, new in (
+        ("repo: OWNER/REPOSITORY", "repo: someone/something"),
+        ("region: fra", "region: nyc"),
+        ("    type: PRIMARY\n", "    type: PRIMARY\n    zone: example.com\n"),
+        ("\nenvs:\n", "\nenvs:\n  - key: ANYMAIL_WEBHOOK_SECRET\n    type: SECRET\n"),
+        (" --without-mingle", " --without-mingle --queues default,maintenance"),
+    ):
+        file = project / ".do" / "app.yaml"
+        text = file.read_text("utf-8")
+        assert old in text, old
+        file.write_text(text.replace(old, new), encoding="utf-8")
+    with Stack(project, {}, python_environment(project)) as stack:
+        result = stack.run(["pytest", "-q", "--no-cov", "tests/test_deployment.py"], timeout=200)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 @pytest.mark.parametrize("stack", KINDS_OF_DATABASE_USE, indirect=True)
 def test_its_own_suite_passes_on_postgresql(stack: Stack, postgres: PostgresServer) -> None:
     # As the administrator, because the suite makes a database of its own.
