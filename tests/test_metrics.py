@@ -615,6 +615,8 @@ def test_every_request_and_every_run_is_counted_once(
         list(pool.map(lambda _: try_get(stack), range(20)))
         wait_until(lambda: counted_requests(stack) == served(web), 20, "the same count as the log")
 
+        assert "\nhttp_requests_in_progress 0.0\n" in scrape(stack).text
+
         worker = stack.worker()
         code = (
             "from apps.trial.tasks import fail, record\n"

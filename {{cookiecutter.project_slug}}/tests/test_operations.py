@@ -342,6 +342,19 @@ def test_child_processes_share_what_a_worker_has_imported(monkeypatch: pytest.Mo
     worker = current_app.Worker()
     worker.on_start()
     assert called == ["disable", "import", "start", "freeze", "enable"]
+{%- if cookiecutter.process_manager == "prodserver" %}
+
+
+def test_a_worker_that_fails_ends_its_process_with_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Worker, "start", do_nothing)
+    worker: Any = current_app.Worker.__new__(current_app.Worker)
+    worker.start()
+    worker.exitcode = 1
+    with pytest.raises(SystemExit):
+        worker.start()
+{%- endif %}
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,20 @@ class ProjectWorker(Worker):
         # make a copy of it that the child processes don't share.
         gc.freeze()
         gc.enable()
+{%- if cookiecutter.process_manager == "prodserver" %}
+
+    def start(self) -> None:
+        """Run to the end, and end the process as the worker has ended.
+
+        Celery's command does that itself; django-prodserver forgets how the worker has ended.
+
+        Raises:
+            SystemExit: If the worker has failed.
+        """
+        super().start()
+        if self.exitcode:
+            sys.exit(self.exitcode)
+{%- endif %}
 
     def install_platform_tweaks(self, worker: Any) -> None:
         """Make SIGTERM end the worker in time, with unfinished tasks put back on their queues.

@@ -13,6 +13,9 @@ import tempfile
 from typing import Any
 
 from prometheus_client import multiprocess, values
+{%- if cookiecutter.process_manager == "prodserver" %}
+from prometheus_client.metrics import MetricWrapperBase
+{%- endif %}
 
 # Where prometheus_client keeps the files, and by which it knows that there are several processes.
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -29,9 +32,22 @@ def pre_fork(server: Any, worker: Any) -> None:
     worker.place = next(place for place in itertools.count() if place not in taken)
 
 
+{% if cookiecutter.process_manager == "prodserver" -%}
+def post_fork(server: Any, worker: Any) -> None:
+    """Let a process count in the files of its place."""
+    from apps.operations.metrics.requests import REGISTRY  # noqa: PLC0415 (which imports this)
+
+    values.ValueClass = values.MultiProcessValue(lambda: worker.place)  # type: ignore[no-untyped-call]
+    # Django was set up before the fork. The metrics without labels have their value since then, in
+    # the memory of a process; those with labels get theirs later.
+    for metric in list(REGISTRY._collector_to_names):
+        if isinstance(metric, MetricWrapperBase) and not metric._labelnames:
+            metric._metric_init()  # type: ignore[no-untyped-call]
+{%- else -%}
 def post_fork(server: Any, worker: Any) -> None:
     """Let a process count in the files of its place, before it loads the site."""
     values.ValueClass = values.MultiProcessValue(lambda: worker.place)  # type: ignore[no-untyped-call]
+{%- endif %}
 
 
 def child_exit(server: Any, worker: Any) -> None:
