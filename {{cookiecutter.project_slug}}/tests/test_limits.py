@@ -13,7 +13,7 @@ import redis
 from django.core import mail
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.test import Client, RequestFactory, override_settings
 
 from apps.accounts import backends, limits, views
@@ -141,6 +141,31 @@ def test_a_command_lifts_the_limits(client: Client, user: User, whose: list[str]
     call_command("lift_limits", *whose, stdout=output)
     assert output.getvalue() == f"{len(whose)} lifted\n"
     assert log_in(client, PASSWORD).status_code == 302
+
+
+@pytest.mark.django_db
+def test_a_command_lifts_what_an_address_in_capitals_has_asked_for(client: Client) -> None:
+    for _ in range(views.RECIPIENT.tries + 1):
+        asked = client.post("/accounts/password_reset/", {"email": "Ann@Example.org"})
+    assert asked.status_code == 429
+    call_command("lift_limits", "Ann@Example.org", stdout=io.StringIO())
+    asked = client.post("/accounts/password_reset/", {"email": "Ann@Example.org"})
+    assert asked.status_code == 302
+
+
+def test_the_command_says_so_where_nothing_was_counted() -> None:
+    with pytest.raises(CommandError, match="Nothing is counted for bob now"):
+        call_command("lift_limits", "bob")
+
+
+def test_a_limit_that_is_lifted_while_a_try_is_counted_counts_from_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache, limit = caches["process"], Limit("lifted", 1, timedelta(hours=1))
+    with monkeypatch.context() as lifted:
+        lifted.setattr(cache, "add", lambda *_, **__: True)
+        assert limit.count(cache, "ann") == 0
+    assert limit.count(cache, "ann") > 0
 
 
 class BrokenCache:

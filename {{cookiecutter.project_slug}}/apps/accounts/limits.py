@@ -52,8 +52,14 @@ class Limit:
             redis.RedisError: If the cache does not answer.
         """
         key = self._key(whose)
-        cache.add(key, 0, timeout=self.period.total_seconds())
-        if cache.incr(key) <= self.tries:
+        timeout = self.period.total_seconds()
+        cache.add(key, 0, timeout=timeout)
+        try:
+            tries = cache.incr(key)
+        except ValueError:  # The limit was lifted at this moment.
+            tries = 1
+            cache.set(key, tries, timeout=timeout)
+        if tries <= self.tries:
             return 0
         return int(self.period.total_seconds() - time.time() % self.period.total_seconds()) + 1
 

@@ -4,7 +4,7 @@ from itertools import permutations
 from typing import Any
 
 from django.core.cache import cache
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.accounts import backends, views
 from apps.accounts.client_address import normalized
@@ -25,9 +25,19 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Lift the limits that hold for any of the arguments, or for two of them together."""
+        """Lift the limits that hold for any of the arguments, or for two of them together.
+
+        Raises:
+            CommandError: If nothing was counted for any of them.
+        """
         names = [normalized(name) or name for name in options["whose"]]
-        limits = (backends.ACCOUNT, backends.ADDRESS, views.RECIPIENT, views.ADDRESS)
+        limits = (backends.ACCOUNT, backends.ADDRESS, views.ADDRESS)
         lifted = [limit.lift(cache, name) for limit in limits for name in names]
+        lifted += [views.RECIPIENT.lift(cache, name.lower()) for name in names]
         lifted += [backends.ACCOUNT.lift(cache, *pair) for pair in permutations(names, 2)]
+        if not any(lifted):
+            raise CommandError(
+                f"Nothing is counted for {', '.join(names)} now. Write a user name as the admin "
+                "shows it, capitals included."
+            )
         self.stdout.write(f"{sum(lifted)} lifted")
