@@ -21,7 +21,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from apps.notifications import webhooks
 from apps.notifications.errors import PermanentDeliveryError, TemporaryDeliveryError
-from apps.notifications.tasks import send_webhook
+from apps.notifications.tasks import MAX_RETRIES, send_webhook
 
 pytestmark = pytest.mark.usefixtures("eager_retries")
 
@@ -176,14 +176,14 @@ def test_any_other_answer_is_final(status: int, receiver: Receiver, delays: list
     assert "token" not in str(failure.value)
 
 
-def test_gives_up_after_six_tries(receiver: Receiver, delays: list[float]) -> None:
-    receiver.script = [(500, {})] * 7
+def test_gives_up_after_the_last_retry(receiver: Receiver, delays: list[float]) -> None:
+    receiver.script = [(500, {})] * (MAX_RETRIES + 2)
 
     with pytest.raises(TemporaryDeliveryError, match="answered 500"):
         send_webhook.delay(receiver.url, {}).get()
 
-    assert len(receiver.requests) == 6
-    assert len(delays) == 5
+    assert len(receiver.requests) == MAX_RETRIES + 1
+    assert len(delays) == MAX_RETRIES
     assert max(delays) <= 900
 
 
@@ -195,16 +195,16 @@ def test_delivery_that_is_given_up_is_logged_and_alerted_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings.ALERT_RECIPIENTS = ["operator@example.com"]
-    receiver.script = [*[(500, {})] * 5, (503, {})]
+    receiver.script = [*[(500, {})] * MAX_RETRIES, (503, {})]
 
     with pytest.raises(TemporaryDeliveryError):
         send_webhook.delay(f"{receiver.url}/hooks?token=1", {"private": 1}).get()
 
     [record] = [record for record in caplog.records if "failed for good" in record.getMessage()]
     assert "127.0.0.1 answered 503." in record.getMessage()
-    assert record.attempts == 6  # type: ignore[attr-defined]
+    assert record.attempts == MAX_RETRIES + 1  # type: ignore[attr-defined]
     [alert] = mailoutbox
-    assert "127.0.0.1 answered 503. (attempts: 6)" in alert.body
+    assert f"127.0.0.1 answered 503. (attempts: {MAX_RETRIES + 1})" in alert.body
     for private in ("token", "hooks?", "private"):
         assert private not in alert.body
 
@@ -242,7 +242,7 @@ def test_receiver_that_is_down_is_tried_again(receiver: Receiver, delays: list[f
     with pytest.raises(TemporaryDeliveryError, match=r"127\.0\.0\.1: .*refused"):
         send_webhook.delay(f"http://127.0.0.1:{port}/", {}).get()
 
-    assert len(delays) == 5
+    assert len(delays) == MAX_RETRIES
 
 
 def test_receiver_that_hangs_up_may_answer_later(receiver: Receiver) -> None:

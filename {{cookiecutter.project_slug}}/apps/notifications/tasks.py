@@ -19,7 +19,8 @@ from . import emails, suppression, transport
 {%- endif %}
 from .errors import TemporaryDeliveryError
 
-MAX_RETRIES = 5
+# With the delays below, about an hour, and two at most.
+MAX_RETRIES = 12
 # Seconds. Every delay must stay far below the broker's visibility timeout of an hour, after which
 # a waiting task would be delivered a second time.
 BACKOFF_BASE = 30
@@ -72,8 +73,9 @@ def send_email(
     """Send one e-mail from DEFAULT_FROM_EMAIL to all recipients.
 {%- if cookiecutter.email_provider == "smtp" %}
 
-    It is tried up to six times, after growing delays, while the mail server cannot be reached or
-    answers with a 4xx code. A 5xx answer, a refused login or a broken argument fails at once.
+    It is tried again for about an hour, after growing delays, while the mail server cannot be
+    reached or answers with a 4xx code. A 5xx answer, a refused login or a broken argument fails at
+    once.
 
     The server takes or refuses each recipient. Only if it refuses all of them is this an error.
     If it takes some, those get the message once, the task has succeeded, and nobody hears of the
@@ -81,9 +83,9 @@ def send_email(
     recipient where every single one matters.
 {%- else %}
 
-    It is tried up to six times while {{ cookiecutter.__email_name }} cannot be reached, is too busy or broken: after
-    the seconds of its Retry-After header, half an hour at most, else after growing delays. Any
-    other refusal or a broken argument fails at once.
+    It is tried again for about an hour while {{ cookiecutter.__email_name }} cannot be reached, is too busy or
+    broken: after the seconds of its Retry-After header, half an hour at most, else after growing
+    delays. Any other refusal or a broken argument fails at once.
 
     Suppressed addresses are left out. If nobody is left, the task has succeeded.
 {%- endif %}
@@ -113,9 +115,9 @@ def send_message(self: DjangoTask[..., None], message: dict[str, Any]) -> None:
 def send_webhook(self: DjangoTask[..., None], url: str, payload: dict[str, Any]) -> None:
     """Post a signed webhook, by Standard Webhooks, to a public https URL.
 
-    It is tried up to six times while the receiver cannot be reached or answers 408, 429 or 5xx:
-    after the seconds of its Retry-After header, half an hour at most, else after growing delays.
-    Any other answer but 2xx fails at once, and so does an address that is not public (see
+    It is tried again for about an hour while the receiver cannot be reached or answers 408, 429 or
+    5xx: after the seconds of its Retry-After header, half an hour at most, else after growing
+    delays. Any other answer but 2xx fails at once, and so does an address that is not public (see
     WEBHOOK_ALLOWED_NETWORKS) or a host without a secret in WEBHOOK_SECRETS. The webhook-id is the
     task's id and stays the same, so the receiver can tell a second copy.
 
@@ -129,12 +131,8 @@ def send_webhook(self: DjangoTask[..., None], url: str, payload: dict[str, Any])
     message_id = self.request.id or uuid()
     try:
         webhooks.deliver(url, payload, message_id)
-    except TemporaryDeliveryError as exc:
-        if exc.retry_after is None:
-            countdown = backoff(self.request.retries)
-        else:
-            countdown = min(max(exc.retry_after, 1), LONGEST_RETRY_AFTER)
-        try_again(self, exc, countdown)
+    except TemporaryDeliveryError as error:
+        try_again(self, error, _delay(self, error))
 
 
 def _send(task: DjangoTask[..., None], message: EmailMessage) -> None:
@@ -154,12 +152,11 @@ def _send(task: DjangoTask[..., None], message: EmailMessage) -> None:
         error = exc
     except SoftTimeLimitExceeded:
         error = TemporaryDeliveryError(f"Sending was not over after {SENDING_TIME} s.")
-{%- if cookiecutter.email_provider == "smtp" %}
-    try_again(task, error, backoff(task.request.retries))
-{%- else %}
+    try_again(task, error, _delay(task, error))
+
+
+def _delay(task: DjangoTask[..., None], error: TemporaryDeliveryError) -> int:
+    """Return after how many seconds a task is tried again: those that the other side named."""
     if error.retry_after is None:
-        countdown = backoff(task.request.retries)
-    else:
-        countdown = min(max(error.retry_after, 1), LONGEST_RETRY_AFTER)
-    try_again(task, error, countdown)
-{%- endif %}
+        return backoff(task.request.retries)
+    return min(max(error.retry_after, 1), LONGEST_RETRY_AFTER)
