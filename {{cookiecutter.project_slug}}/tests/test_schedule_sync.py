@@ -97,6 +97,16 @@ def test_an_entry_that_vanished_is_disabled_and_comes_back_enabled() -> None:
     assert row("digest").enabled
 
 
+def test_what_an_administrator_disabled_comes_back_disabled() -> None:
+    sync_schedule([DIGEST])
+    Row.objects.filter(name="digest").update(enabled=False)
+    sync_schedule([])
+    assert sync_schedule([DIGEST]) == [
+        "Schedule: digest is back and disabled, as it was before.",
+    ]
+    assert not row("digest").enabled
+
+
 @pytest.mark.parametrize(
     "moment", [timedelta(milliseconds=500), crontab(hour=[1, 2])], ids=["half-second", "list"]
 )

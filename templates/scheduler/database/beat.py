@@ -23,6 +23,15 @@ class Scheduler(DatabaseScheduler):
         super().setup_schedule()
         self._presence.start()
 
+    def install_default_entries(self, data: Any) -> None:
+        """Add the deletion of old results, unless what keeps the results does that itself.
+
+        Args:
+            data: The schedule in the settings, which is empty.
+        """
+        if not self.app.backend.supports_autoexpire:
+            super().install_default_entries(data)
+
     def enabled_models_qs(self) -> QuerySet[PeriodicTask]:
         """Return every row that is enabled.
 

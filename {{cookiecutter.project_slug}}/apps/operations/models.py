@@ -108,6 +108,7 @@ class ScheduleEntry(models.Model):
     name = models.CharField(max_length=200, unique=True)
     definition = models.JSONField()
     retired = models.BooleanField(default=False)
+    was_enabled = models.BooleanField(default=True)
 
     class Meta:
         verbose_name_plural = "schedule entries"

@@ -50,10 +50,11 @@ def _sync_entry(entry: PeriodicTask, record: ScheduleEntry | None, row: Row | No
         return [f"Schedule: {entry.name} was deleted by hand and stays so."]
     lines = []
     if record.retired:
-        row.enabled = True
+        row.enabled = row.enabled or record.was_enabled
         row.save()
         record.retired = False
-        lines.append(f"Schedule: {entry.name} is back and enabled.")
+        state = "enabled" if row.enabled else "disabled, as it was before"
+        lines.append(f"Schedule: {entry.name} is back and {state}.")
     if _describe(row) != record.definition:
         lines.append(f"Schedule: {entry.name} was edited by hand and is left alone.")
     elif definition != record.definition:
@@ -72,15 +73,16 @@ def _retire(record: ScheduleEntry, row: Row | None) -> list[str]:
         return []
     if record.retired:
         return []
-    row.enabled = False
-    row.save()
+    record.was_enabled = row.enabled
     record.retired = True
     record.save()
+    row.enabled = False
+    row.save()
     return [f"Schedule: {record.name} is no longer in the code and was disabled."]
 
 
 def _values(entry: PeriodicTask) -> dict[str, Any]:
-    """Return the entry as fields of a row; its schedule gets a row of its own."""
+    """Return the entry as fields of a row; all rows with an equal schedule share that one."""
     moment: CrontabSchedule | IntervalSchedule
     if isinstance(entry.schedule, crontab):
         moment = CrontabSchedule.from_schedule(entry.schedule)

@@ -17,6 +17,7 @@ class Migration(migrations.Migration):
                 ("name", models.CharField(max_length=200, unique=True)),
                 ("definition", models.JSONField()),
                 ("retired", models.BooleanField(default=False)),
+                ("was_enabled", models.BooleanField(default=True)),
             ],
             options={"verbose_name_plural": "schedule entries"},
         ),
