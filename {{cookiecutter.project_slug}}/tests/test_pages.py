@@ -54,6 +54,22 @@ def test_pages_to_reset_a_password_look_like_the_site(client: Client, path: str,
 
 
 @pytest.mark.django_db
+def test_pages_to_change_a_password_look_like_the_site(client: Client, user: User) -> None:
+    client.force_login(user)
+    page = client.get("/accounts/password_change/").text
+    assert "Change your password" in page
+    assert "admin" not in page
+    form = {
+        "old_password": "a pass phrase",
+        "new_password1": "another phrase",
+        "new_password2": "another phrase",
+    }
+    page = client.post("/accounts/password_change/", form, follow=True).text
+    assert "Password changed" in page
+    assert "admin" not in page
+
+
+@pytest.mark.django_db
 def test_the_admin_is_for_staff(client: Client, user: User) -> None:
     client.force_login(user)
     assert client.get("/admin/").status_code == 302
