@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
 
@@ -19,7 +19,6 @@ from apps.operations.checks import Result, run_checks
 from apps.operations.models import FailedMessage, FailedTask, ScheduledRun
 from apps.operations.overdue import current_schedule, due_after
 from apps.operations.queues import waiting_tasks
-from apps.operations.redaction import Redaction
 from apps.operations.retry import obstacle
 from apps.operations.workers import RunningWorker, running_workers
 
@@ -188,10 +187,10 @@ def ask_health() -> Health:
     """Run the checks and ask workers and broker, side by side."""
     taken_at = timezone.now()
     if current_app.conf.task_always_eager:
-        return Health(taken_at, _check(), eager=True, workers=None, queues=None)
+        return Health(taken_at, run_checks(PATIENCE), eager=True, workers=None, queues=None)
     deadline = time.monotonic() + PATIENCE
     asked_workers, asked_queues = begin(running_workers), begin(waiting_tasks)
-    results = _check()
+    results = run_checks(PATIENCE)
     workers = answer(asked_workers, deadline, "the workers")
     waiting = answer(asked_queues, deadline, "the queues")
     return Health(
@@ -228,12 +227,6 @@ def read_records() -> Records:
         ],
         failed=FailedTask.objects.count(),
     )
-
-
-def _check() -> list[Result]:
-    """Run the checks; an error that one of them quotes may hold a secret."""
-    redact = Redaction(settings.SECRET_VALUES)
-    return [replace(result, problems=redact(result.problems)) for result in run_checks(PATIENCE)]
 
 
 def _queues(waiting: Mapping[str, int], workers: list[RunningWorker] | None) -> list[QueueState]:

@@ -176,10 +176,11 @@ CELERY_BROKER_USE_SSL = REDIS_TLS if CELERY_BROKER_URL.startswith("rediss://") e
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 polling_interval = env.integer("CELERY_POLLING_INTERVAL", default=1, minimum=1)
+# A task whose worker was killed comes back after this time, in seconds. It must be longer than
+# the hard time limit and than the longest countdown of a task.
+visibility_timeout = env.integer("CELERY_VISIBILITY_TIMEOUT", default=3600, minimum=1)
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    # A task whose worker was killed comes back after this time, in seconds. It must be longer than
-    # the hard time limit and than the longest countdown of a task.
-    "visibility_timeout": env.integer("CELERY_VISIBILITY_TIMEOUT", default=3600, minimum=1),
+    "visibility_timeout": visibility_timeout,
     # How long a worker waits at the broker before it asks again, and how often it looks for such
     # tasks, in seconds. Longer where commands to the broker are paid for (docs/scaling.md).
     "polling_interval": polling_interval,
@@ -199,7 +200,7 @@ CELERY_REDIS_BACKEND_USE_SSL = (
     REDIS_TLS if CELERY_RESULT_BACKEND and CELERY_RESULT_BACKEND.startswith("rediss://") else None
 )
 CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {
-    "visibility_timeout": CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"],
+    "visibility_timeout": visibility_timeout,
     # A request that wants a result asks this server before it enqueues; 20 tries would hang it.
     "retry_policy": {"max_retries": 0},
 }

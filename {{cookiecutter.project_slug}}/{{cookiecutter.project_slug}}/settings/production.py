@@ -24,7 +24,6 @@ MIDDLEWARE.insert(position, "whitenoise.middleware.WhiteNoiseMiddleware")
 {% if cookiecutter.hosting == "digitalocean" -%}
 # App Platform tells the visitor's address here, and those of its own proxies in X-Forwarded-For.
 CLIENT_ADDRESS_HEADER = "HTTP_DO_CONNECTING_IP"
-TRUSTED_PROXIES = 1
 {%- else -%}
 # How many proxies stand before the web process, each of which adds the address that it sees.
 CLIENT_ADDRESS_HEADER = "HTTP_X_FORWARDED_FOR"
