@@ -236,6 +236,14 @@ def test_development_starts_beat_where_there_is_one(bake: Bake, scheduler: str) 
     assert ("manage.py enqueue" in text) == (scheduler == "platform")
 
 
+def test_the_page_names_every_variable_that_coolify_must_give(bake: Bake) -> None:
+    project = bake(use_prometheus="true", use_flower="true")
+    required = re.findall(r"\$\{(\w+):\?", (project / compose.FILE).read_text("utf-8"))
+    page = (project / "docs" / "deploy.md").read_text("utf-8")
+    coolify = page.partition("\n## Coolify\n")[2]
+    assert set(required) <= set(re.findall(r"`(\w+)`", coolify))
+
+
 def test_no_secret_is_in_the_file(bake: Bake) -> None:
     for line in text_of(bake()).splitlines():
         if re.search("PASSWORD|AUTH|requirepass|://", line) and "http://127" not in line:

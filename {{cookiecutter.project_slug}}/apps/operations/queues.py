@@ -15,4 +15,12 @@ def waiting_tasks() -> dict[str, int]:
     with current_app.connection_for_write() as broker:
         broker.connect()
         channel: Any = broker.default_channel
-        return {name: channel.queue_declare(name).message_count for name in current_app.amqp.queues}
+        return {
+            name: channel.queue_declare(
+                name,
+                durable=queue.durable,
+                auto_delete=queue.auto_delete,
+                arguments=queue.queue_arguments,
+            ).message_count
+            for name, queue in current_app.amqp.queues.items()
+        }
