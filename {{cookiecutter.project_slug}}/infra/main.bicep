@@ -34,7 +34,7 @@ param databasePassword string
 param secretKey string
 
 @secure()
-@description('What makes a new secret key long enough for Django{% if cookiecutter.use_prometheus %}, and a new token of the metrics{% endif %}.')
+@description('What makes a new secret key long enough for Django.')
 param secretKeyPadding string = newGuid()
 
 {% if cookiecutter.use_prometheus -%}
@@ -42,6 +42,10 @@ param secretKeyPadding string = newGuid()
 @minLength(15)
 @description('What Prometheus shows; from the key vault, and made like the secret key.')
 param metricsToken string
+
+@secure()
+@description('What makes a new token of the metrics long enough.')
+param metricsTokenPadding string = newGuid()
 
 {% endif -%}
 @description('The host name that visitors use besides the platform\'s own.')
@@ -90,7 +94,7 @@ module platform 'platform.bicep' = {
     // Django wants 50 characters. Once the key is in the vault, it stays as it is.
     secretKey: length(secretKey) < 50 ? '${secretKey}${secretKeyPadding}' : secretKey
 {%- if cookiecutter.use_prometheus %}
-    metricsToken: length(metricsToken) < 32 ? '${metricsToken}${secretKeyPadding}' : metricsToken
+    metricsToken: length(metricsToken) < 32 ? '${metricsToken}${metricsTokenPadding}' : metricsToken
 {%- endif %}
     customDomain: customDomain
 {%- if cookiecutter.__email_public %}

@@ -133,9 +133,8 @@ resource operatorKeepsSecrets 'Microsoft.Authorization/roleAssignments@2022-04-0
 // --- PostgreSQL ----------------------------------------------------------------------------------
 
 // Standard_B1ms lets 35 connections in. A web replica holds up to 10 (2 processes, each with 4
-// threads and a probe), a worker 3, {% if cookiecutter.scheduler == "platform" %}release and a job of the schedule 1 each, and a deployment
-// doubles them for a moment{% else %}beat and release 1 each, and a deployment doubles them for a
-// moment{% endif %}: more replicas need a larger server.
+// threads and a probe), a worker 4, {% if cookiecutter.scheduler == "platform" %}release and a job of the schedule 2 each{% else %}beat and release 2 each{% endif %}, and a deployment doubles
+// them for a moment: more replicas need a larger server.
 resource postgres 'Microsoft.DBforPostgreSQL/flexibleServers@2025-08-01' = {
   name: empty(databaseServer) ? 'postgres-${token}' : databaseServer
   location: location

@@ -114,7 +114,8 @@ resource web 'Microsoft.App/containerApps@2026-01-01' = {
       ]
       scale: {
         minReplicas: 1
-        maxReplicas: 2
+        // The connections of the smallest PostgreSQL server are few: infra/platform.bicep counts them.
+        maxReplicas: 1
         rules: [
           {
             name: 'requests'

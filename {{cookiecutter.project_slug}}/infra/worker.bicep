@@ -76,7 +76,8 @@ resource worker 'Microsoft.App/containerApps@2026-01-01' = {
       scale: {
         // Never none: the rules see the tasks that wait, not those that are running.
         minReplicas: 1
-        maxReplicas: 2
+        // The connections of the smallest PostgreSQL server are few: infra/platform.bicep counts them.
+        maxReplicas: 1
         rules: [for queue in queues: {
           name: queue
           custom: {
