@@ -179,7 +179,13 @@ def test_the_app_of_its_pages_passes_its_checks_too(bake_copy: Bake) -> None:
     project = bake_copy()
     add_notes_app(project)
     with Stack(project, {}, python_environment(project)) as stack:
-        for command in ("ruff check apps/notes", "ruff format --check apps/notes", "mypy ."):
+        assert stack.manage("makemigrations", "notes").returncode == 0
+        for command in (
+            "ruff check apps/notes tests",
+            "ruff format --check apps/notes tests",
+            "mypy .",
+            "pytest --no-cov tests/test_notes.py",
+        ):
             result = stack.run(command.split(), timeout=200)
             assert result.returncode == 0, result.stdout + result.stderr
 

@@ -167,11 +167,15 @@ def add_app(project: Path, name: str, files: dict[str, str], routes: dict[str, s
 
 
 def add_notes_app(project: Path) -> None:
-    """Add the app of `docs/tasks.md`, from the code on that page."""
+    """Add the app of `docs/tasks.md` and its test, from the code on that page."""
     page = (project / TASKS_PAGE).read_text("utf-8")
-    blocks = re.findall(r"```python\n# apps/notes/(\w+\.py)\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 3, f"{TASKS_PAGE} shows {len(blocks)} files of the app"
-    add_app(project, "notes", dict(blocks), {"notes/": "add_note"})
+    blocks = re.findall(r"```python\n# (apps/notes|tests)/(\w+\.py)\n(.*?)```", page, re.DOTALL)
+    files = {name: text for folder, name, text in blocks if folder != "tests"}
+    tests = {name: text for folder, name, text in blocks if folder == "tests"}
+    assert (len(files), len(tests)) == (3, 1), f"{TASKS_PAGE} shows {[*files, *tests]}"
+    add_app(project, "notes", files, {"notes/": "add_note"})
+    for name, text in tests.items():
+        (project / "tests" / name).write_text(text, encoding="utf-8")
 
 
 def add_trial_app(project: Path) -> None:

@@ -14,7 +14,7 @@ from pytest_django import Settings
 from apps.notifications import transport
 from apps.operations import alerts
 from apps.operations.alerts import PAUSE, QUIET_TIME, send_alert, send_now
-from apps.operations.models import FailedTask, SentAlert
+from apps.operations.models import FailedTask, Heartbeat, SentAlert
 from apps.operations.tasks import delete_old_failures
 
 RECIPIENT = "operator@example.com"
@@ -114,6 +114,10 @@ def test_what_was_long_ago_is_deleted() -> None:
         then = now - timedelta(days=days)
         FailedTask.objects.create(task=name, task_id="1", reason="ValueError", failed_at=then)
         SentAlert.objects.create(key=name, sent_at=then)
+        Heartbeat.objects.create(name=f"doctor-{name}", seen_at=then)
+    Heartbeat.objects.create(name="{{ cookiecutter.__sender }}", seen_at=now - timedelta(days=31))
     delete_old_failures.delay()
     assert str(FailedTask.objects.get()) == "new[1]"
     assert SentAlert.objects.get().key == "new"
+    names = Heartbeat.objects.order_by("name").values_list("name", flat=True)
+    assert list(names) == ["{{ cookiecutter.__sender }}", "doctor-new"]

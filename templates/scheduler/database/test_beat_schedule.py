@@ -56,3 +56,14 @@ def test_a_crontab_that_fell_due_while_no_beat_ran_is_due(monkeypatch: pytest.Mo
     Row.objects.filter(name="report").update(last_run_at=due - timedelta(days=1))
     entries = Scheduler(current_app, lazy=True).all_as_schedule()
     assert entries["report"].is_due().is_due
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("expires_by_itself", [True, False])
+def test_old_results_are_deleted_where_they_do_not_expire_by_themselves(
+    monkeypatch: pytest.MonkeyPatch, expires_by_itself: bool
+) -> None:
+    monkeypatch.setattr(current_app.backend, "supports_autoexpire", expires_by_itself)
+    Scheduler(current_app, lazy=True).install_default_entries({})
+    entries = Row.objects.filter(task="celery.backend_cleanup")
+    assert entries.exists() != expires_by_itself

@@ -28,6 +28,8 @@ from apps.operations.models import FailedMessage, FailedTask, Heartbeat, Schedul
 LONGEST_GAP = timedelta(minutes={{ 20 if cookiecutter.scheduler == "platform" else 5 }})
 # How long failed tasks are kept.
 RETENTION = timedelta(days=30)
+# How the names begin of what doctor has sent.
+ROUND_TRIP = "doctor-"
 {%- if cookiecutter.scheduler in ("database", "code") %}
 # How long a beat that was killed is kept.
 BEAT_RETENTION = timedelta(days=1)
@@ -65,6 +67,8 @@ def delete_old_failures() -> None:
     FailedMessage.objects.filter(failure__failed_at__lt=now - retry.RETENTION).delete()
     FailedTask.objects.filter(failed_at__lt=now - RETENTION).delete()
     SentAlert.objects.filter(sent_at__lt=now - RETENTION).delete()
+    # Of round trips whose task came after doctor had given up.
+    Heartbeat.objects.filter(name__startswith=ROUND_TRIP, seen_at__lt=now - RETENTION).delete()
 {%- if cookiecutter.scheduler in ("database", "code") %}
     RunningBeat.objects.filter(seen_at__lt=now - BEAT_RETENTION).delete()
 {%- endif %}

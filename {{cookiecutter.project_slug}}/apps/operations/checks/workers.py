@@ -10,7 +10,7 @@ from apps.operations.checks.configuration import settings_module
 from apps.operations.checks.database import LARGEST_OFFSET
 from apps.operations.models import Heartbeat
 from apps.operations.queues import waiting_tasks
-from apps.operations.tasks import record_heartbeat
+from apps.operations.tasks import ROUND_TRIP, record_heartbeat
 from apps.operations.workers import UNKNOWN, RunningWorker, running_workers
 
 # In seconds: how long workers are waited for that did not answer at once.
@@ -94,7 +94,7 @@ def check_queues() -> list[str]:
 
 def check_round_trip() -> list[str]:
     """Send a task and see its row appear in this process's database."""
-    name = f"doctor-{uuid.uuid4()}"
+    name = f"{ROUND_TRIP}{uuid.uuid4()}"
     record_heartbeat.apply_async((name,), expires=ROUND_TRIP_TIMEOUT)
     rows = Heartbeat.objects.filter(name=name)
     deadline = time.monotonic() + ROUND_TRIP_TIMEOUT
