@@ -211,7 +211,7 @@ def test_its_pipeline_gives_all_that_production_requires(bake: Bake, ci: str) ->
 
 
 def production_check(project: Path, ci: str) -> tuple[list[str], dict[str, str]]:
-    """Return what the pipeline runs with production settings, without `uv run`, and its variables."""
+    """Return what the pipeline runs with production settings, and with which variables."""
     if ci == "github":
         workflow = yaml.safe_load((project / ".github/workflows/ci.yml").read_text("utf-8"))
         steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
