@@ -321,6 +321,10 @@ MISTAKES: dict[str, tuple[Callable[[Site], Variables], Lines]] = {
         lambda _: {"SECRET_KEY": "short"},
         [("", "SECRET_KEY is too weak: it needs at least 50 random characters")],
     ),
+    "misspelt variable": (
+        lambda _: {"SENTRY_DNS": "https://key@errors.example.com/1"},
+        [("configuration", "SENTRY_DNS is set, and nothing reads it: is SENTRY_DSN meant?")],
+    ),
     "development settings": (
         lambda _: {"DJANGO_SETTINGS_MODULE": f"{PACKAGE}.development"},
         [

@@ -64,6 +64,9 @@ WEBHOOK_KEY_LENGTHS = range(24, 65)
 # What a variable is called whose value is kept out of logs, and the shortest that is one.
 SECRET_VARIABLE = re.compile(r"SECRET|PASSWORD|TOKEN|KEY")
 SECRET_LENGTH = 6
+# From which ratio of difflib on a name may be another one misspelt: REDIS_ULR and REDIS_URL have
+# 0.89, EMAIL_HOST and EMAIL_PORT 0.8.
+LIKENESS = 0.85
 
 
 def select_settings(default: str) -> str:
@@ -153,6 +156,7 @@ class Environment:
         self._missing: list[str] = []
         self._wrong: list[str] = []
         self._secrets: set[str] = set()
+        self._read: set[str] = set()
 
     def reject(self, problem: str) -> None:
         """Add a problem to the message.
@@ -181,6 +185,7 @@ class Environment:
             names = ", ".join(dict.fromkeys(self._missing))
             problems.insert(0, f"Missing or blank: {names}.")
         if problems:
+            problems += self.misspelt()
             process = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
             raise ImproperlyConfigured(
                 f"{process} can't start with {os.environ.get('DJANGO_SETTINGS_MODULE')}:\n"
@@ -198,6 +203,7 @@ class Environment:
         Returns:
             The value, the content of the file that ``NAME_FILE`` names, or the default.
         """
+        self._read.add(name)
         value = self._variables.get(name, "").strip()
         path = self._variables.get(f"{name}_FILE", "").strip()
         if value and path:
@@ -223,6 +229,27 @@ class Environment:
     def secrets(self) -> list[str]:
         """Return the secrets among the variables that were read so far, for logs to mask."""
         return sorted(secret for secret in self._secrets if len(secret) >= SECRET_LENGTH)
+
+    def misspelt(self) -> list[str]:
+        """Return a question for each variable that is not read and is like one that is not set.
+
+        Nothing more follows from it: a hosting sets variables of its own.
+        """
+        from difflib import get_close_matches  # noqa: PLC0415 (few processes ask)
+
+        files = {f"{name}_FILE" for name in self._read}
+        blank = [
+            name
+            for name in sorted(self._read)
+            if not self._variables.get(name) and not self._variables.get(f"{name}_FILE")
+        ]
+        return [
+            f"{name} is set, and nothing reads it: is {similar} meant?"
+            for name in sorted(self._variables.keys() - self._read - files)
+            for similar in get_close_matches(
+                name.removeprefix("DJANGO_"), blank, n=1, cutoff=LIKENESS
+            )
+        ]
 
     def flag(self, name: str, *, default: bool) -> bool:
         """Read a variable as yes or no; anything else is a problem.

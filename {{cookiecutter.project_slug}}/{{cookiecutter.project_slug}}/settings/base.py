@@ -360,6 +360,8 @@ CONTENT_SECURITY_POLICY = {
 LOG_LEVEL = env.choice("LOG_LEVEL", LEVELS, default="INFO")
 LOG_FORMAT = env.choice("LOG_FORMAT", FORMATS, default="json")
 SECRET_VALUES = env.secrets()
+# Where doctor asks which variables may be misspelt.
+VARIABLES = env
 LOGGING = logging_config(LOG_LEVEL, LOG_FORMAT, SECRET_VALUES)
 
 # Errors and check-ins of periodic tasks go to Sentry if it is named (docs/sentry.md).

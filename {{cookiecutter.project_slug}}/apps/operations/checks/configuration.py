@@ -32,6 +32,7 @@ def check_configuration() -> list[str]:
             f"DJANGO_SETTINGS_MODULE chooses {settings_module()} although DJANGO_ENVIRONMENT is "
             f"{environment}: unset DJANGO_SETTINGS_MODULE."
         )
+    problems += settings.VARIABLES.misspelt()
     messages = django_checks.run_checks(include_deployment_checks=not local)
     return problems + [
         f"{message.id}: {message.msg}{f' {message.hint}' if message.hint else ''}"
