@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from celery import current_app
-from celery.schedules import crontab
+from celery.schedules import BaseSchedule
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
 
@@ -37,10 +37,10 @@ def check_entries(**_: Any) -> list[CheckMessage]:
 
 def _mistakes(entry: PeriodicTask) -> Iterator[str]:
 {%- if cookiecutter.scheduler == "platform" %}
-    if not isinstance(entry.schedule, crontab):
+    if not isinstance(entry.schedule, BaseSchedule):
         yield f"has the schedule {entry.schedule!r}: write crontab(...), with texts."
 {%- else %}
-    if not isinstance(entry.schedule, crontab | timedelta):
+    if not isinstance(entry.schedule, BaseSchedule | timedelta):
         yield f"has the schedule {entry.schedule!r}: write crontab(...) or timedelta(...)."
 {%- endif %}
     queues = [queue.name for queue in settings.CELERY_TASK_QUEUES]
