@@ -63,6 +63,7 @@ def test_a_crontab_that_fell_due_while_no_beat_ran_is_due(monkeypatch: pytest.Mo
 def test_old_results_are_deleted_where_they_do_not_expire_by_themselves(
     monkeypatch: pytest.MonkeyPatch, expires_by_itself: bool
 ) -> None:
+    monkeypatch.setattr(connection, "close", lambda: None)
     monkeypatch.setattr(current_app.backend, "supports_autoexpire", expires_by_itself)
     Scheduler(current_app, lazy=True).install_default_entries({})
     entries = Row.objects.filter(task="celery.backend_cleanup")
