@@ -112,8 +112,8 @@ def test_blank_counts_as_missing_and_all_are_named_in_one_message() -> None:
 def test_a_variable_that_may_be_misspelt_is_named_beside_what_is_missing(
     name: str, meant: str
 ) -> None:
-    env = Environment({name: "a value", "EMAIL_PORT": "25", "PATH": "/bin"})
-    env.text("EMAIL_HOST")
+    env = Environment({name: "a value", "DB_PORT": "5432", "PATH": "/bin"})
+    env.text("DB_HOST")
     env.require("REDIS_URL", "SECRET_KEY")
     assert env.misspelt() == [f"{name} is set, and nothing reads it: is {meant} meant?"]
     assert f"  - {name} is set" in message(env)

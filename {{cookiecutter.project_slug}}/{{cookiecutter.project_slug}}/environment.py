@@ -65,7 +65,7 @@ WEBHOOK_KEY_LENGTHS = range(24, 65)
 SECRET_VARIABLE = re.compile(r"SECRET|PASSWORD|TOKEN|KEY")
 SECRET_LENGTH = 6
 # From which ratio of difflib on a name may be another one misspelt: REDIS_ULR and REDIS_URL have
-# 0.89, EMAIL_HOST and EMAIL_PORT 0.8.
+# 0.89, DATABASE_URL and DATABASE_CA 0.78.
 LIKENESS = 0.85
 
 
