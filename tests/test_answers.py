@@ -15,7 +15,7 @@ import copier
 import pytest
 import yaml
 from cookiecutter.exceptions import FailedHookException  # type: ignore[import-untyped]
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from packaging.requirements import Requirement
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
@@ -253,6 +253,7 @@ def plain_answer(name: str) -> str:
 
 
 @pytest.mark.slow
+@settings(max_examples=100)  # test_hostile.py tries thousands each night
 @given(answers=any_answers())
 @example(answers={"project_slug": "shop", "description": "\\\" \U0001f600 '''"})
 @example(answers={"project_name": "}}", "project_slug": "shop"})

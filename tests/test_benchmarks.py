@@ -160,7 +160,7 @@ def test_a_bare_application_runs_under_the_settings_of_a_project(
         assert process.json_lines()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_section_runs_from_end_to_end(tmp_path: Path) -> None:
     assert program.main(["baking", "--quick", "--output", str(tmp_path)]) in (0, 1)
     kept = json.loads((tmp_path / report.RESULTS).read_text("utf-8"))["baking"]
