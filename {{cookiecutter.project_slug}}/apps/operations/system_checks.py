@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from celery import current_app
+from celery.exceptions import QueueNotFound
 from celery.schedules import BaseSchedule
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
@@ -43,9 +44,11 @@ def _mistakes(entry: PeriodicTask) -> Iterator[str]:
     if not isinstance(entry.schedule, BaseSchedule | timedelta):
         yield f"has the schedule {entry.schedule!r}: write crontab(...) or timedelta(...)."
 {%- endif %}
-    queues = [queue.name for queue in settings.CELERY_TASK_QUEUES]
-    if entry.queue and entry.queue not in queues:
-        yield f"is for the queue {entry.queue}; declared are {', '.join(queues)}."
+    try:
+        current_app.amqp.router.route({"queue": entry.queue} if entry.queue else {}, entry.task)
+    except QueueNotFound:
+        queue = entry.queue or "that CELERY_TASK_ROUTES names"
+        yield f"is for the queue {queue}; declared are {', '.join(current_app.amqp.queues)}."
     try:
         json.dumps([entry.args, dict(entry.kwargs)])
     except (TypeError, ValueError) as error:
