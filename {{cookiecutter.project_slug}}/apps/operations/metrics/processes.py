@@ -32,21 +32,18 @@ def pre_fork(server: Any, worker: Any) -> None:
     worker.place = next(place for place in itertools.count() if place not in taken)
 
 
-{% if cookiecutter.process_manager == "prodserver" -%}
 def post_fork(server: Any, worker: Any) -> None:
-    """Let a process count in the files of its place."""
+    """Let a process count in the files of its place{{ ", before it loads the site" if cookiecutter.process_manager == "direct" }}."""
+{%- if cookiecutter.process_manager == "prodserver" %}
     from apps.operations.metrics.requests import REGISTRY  # noqa: PLC0415 (which imports this)
-
+{% endif %}
     values.ValueClass = values.MultiProcessValue(lambda: worker.place)  # type: ignore[no-untyped-call]
+{%- if cookiecutter.process_manager == "prodserver" %}
     # Django was set up before the fork. The metrics without labels have their value since then, in
     # the memory of a process; those with labels get theirs later.
     for metric in list(REGISTRY._collector_to_names):
         if isinstance(metric, MetricWrapperBase) and not metric._labelnames:
             metric._metric_init()  # type: ignore[no-untyped-call]
-{%- else -%}
-def post_fork(server: Any, worker: Any) -> None:
-    """Let a process count in the files of its place, before it loads the site."""
-    values.ValueClass = values.MultiProcessValue(lambda: worker.place)  # type: ignore[no-untyped-call]
 {%- endif %}
 
 
