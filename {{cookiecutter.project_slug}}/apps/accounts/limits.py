@@ -61,7 +61,7 @@ class Limit:
             cache.set(key, tries, timeout=timeout)
         if tries <= self.tries:
             return 0
-        return int(self.period.total_seconds() - time.time() % self.period.total_seconds()) + 1
+        return int(timeout - time.time() % timeout) + 1
 
     def take_back(self, cache: BaseCache, *whose: str) -> None:
         """Uncount a try.
