@@ -32,7 +32,7 @@ class Outcome:
         enqueued: tasks whose enqueueing returned.
         executed: those of them that ended at least once.
         lost: those that did not.
-        duplicated: how many starts there were beyond the first of each.
+        duplicated: starts beyond the first of a task, from this fault until the next.
         in_flight: tasks that workers held at most just before the fault.
         gap: longest time without the start of a task, in seconds.
         recovery: time from the fault's end to the next start by a worker that was not restarted, in

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import astuple, dataclass, field
@@ -234,18 +234,25 @@ class Site:
         return enqueued
 
     def outcomes(self, enqueued: dict[int, float]) -> dict[str, Outcome]:
-        """Return what became of tasks, each under the last fault before it was enqueued."""
+        """Return what became of tasks.
+
+        Each counts under the last fault before it was enqueued, but a start beyond its first under
+        the last fault before that start: the one that it met.
+        """
         rows = query(
             self.database_url,
             "SELECT number, extract(epoch FROM started)::float, ended IS NOT NULL FROM load_run "
             "ORDER BY started",
         )
+        starts = defaultdict(list)
+        for number, started, _ in rows:
+            starts[number].append(started)
+        repeats = [moment for number in enqueued for moment in starts[number][1:]]
         outcomes = {}
         begins = [-math.inf, *(event.began - LEAD for event in list(self.events.values())[1:])]
         ends = [*begins[1:], math.inf]
         for (fault, event), begin, end in zip(self.events.items(), begins, ends, strict=True):
             numbers = {n for n, moment in enqueued.items() if begin <= moment < end}
-            starts = Counter(number for number, _, _ in rows if number in numbers)
             executed = {number for number, _, ended in rows if ended} & numbers
             first, last = event.began - LEAD, event.recovered + LEAD
             moments = [moment for _, moment, _ in rows if first <= moment <= last]
@@ -254,7 +261,7 @@ class Site:
                 enqueued=len(numbers),
                 executed=len(executed),
                 lost=len(numbers - executed),
-                duplicated=starts.total() - len(starts),
+                duplicated=sum(begin + LEAD <= moment < end + LEAD for moment in repeats),
                 in_flight=event.in_flight,
                 gap=max(later - earlier for earlier, later in pairwise(moments)),
                 recovery=event.recovered - event.ended,
