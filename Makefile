@@ -18,14 +18,14 @@ help: ## Show this list
 project: .venv/project ## Make a project in ./my_project (ASK=1 asks the questions)
 	$(BIN)/cookiecutter $(if $(ASK),,--no-input) .
 
-test: .venv/test ## Run every test, with real servers from wheels
+test: .venv/test ## Run the tests, with real servers from wheels
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not nightly" $(ARGS)
 
 test-fast: .venv/test ## Run the tests that take less than a minute together
 	$(BIN)/pytest -n $(PROCESSORS) --dist loadgroup -m "not slow and not docker and not nightly" $(ARGS)
 
-test-nightly: .venv/test ## Run what takes an hour: thousands of hostile answers
-	$(BIN)/pytest -n auto -m nightly $(ARGS)
+test-nightly: .venv/test ## Run what takes hours: the other combinations, thousands of hostile answers
+	$(BIN)/pytest -n auto --dist loadgroup -m nightly $(ARGS)
 
 test-docker: .venv/test ## Run the tests that need a Docker engine
 	$(BIN)/pytest -m docker $(ARGS)

@@ -16,7 +16,13 @@ import pytest
 from _pytest.nodeid import NodeId
 
 from tests import faults
-from tests.baking import bake_with_cookiecutter, bake_with_copier, combinations, copy_template
+from tests.baking import (
+    bake_with_cookiecutter,
+    bake_with_copier,
+    combinations,
+    copy_template,
+    pairs,
+)
 
 # The servers are programs for Unix; on Windows only the tests that bake can run.
 pytest_plugins = [] if sys.platform == "win32" else ["tests.servers.fixtures"]
@@ -32,12 +38,17 @@ hypothesis.settings.load_profile("normal")
 
 Bake = Callable[..., Path]
 
-# The first nine hold each answer at least once.
+# The first nine hold each answer at least once. Any two answers meet in every run; all that makes
+# the processes in the nightly one.
 COMBINATIONS = [
     pytest.param(
         answers,
         id="-".join(answers.values()),
-        marks=() if number < 9 else pytest.mark.slow,
+        marks=()
+        if number < 9
+        else pytest.mark.slow
+        if number < len(pairs())
+        else pytest.mark.nightly,
     )
     for number, answers in enumerate(combinations())
 ]

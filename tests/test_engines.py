@@ -17,7 +17,6 @@ from tests.baking import (
     bake_with_cookiecutter,
     bake_with_copier,
     copy_template,
-    pairs,
     run_engine,
     tree,
 )
@@ -29,15 +28,9 @@ HOSTILE = {
     "description": "''' \"\"\" \\n &amp; <b>",
     "author_name": "- @nobody: \\\"' \U0001f600",
 }
-# Any two answers meet in every run; all that makes the processes in the nightly one.
-PAIRS = COMBINATIONS[: len(pairs())]
-OTHERS = [
-    pytest.param(*other.values, id=other.id, marks=pytest.mark.nightly)
-    for other in COMBINATIONS[len(PAIRS) :]
-]
 
 
-@pytest.mark.parametrize("answers", [*PAIRS, *OTHERS, pytest.param(HOSTILE, id="hostile")])
+@pytest.mark.parametrize("answers", [*COMBINATIONS, pytest.param(HOSTILE, id="hostile")])
 def test_both_engines_give_the_same_bytes_and_modes(
     bake: Bake, copier_bake: Bake, answers: dict[str, str]
 ) -> None:

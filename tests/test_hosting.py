@@ -44,16 +44,22 @@ KINDS = [
 ]
 
 # What decides about the processes; what is no kind above is shown to run, and no more. Flower is
-# there where django-prodserver has to start it. Any two answers meet in the normal run already;
-# the nightly one has all three in every combination.
+# there where django-prodserver has to start it. In every run django-prodserver meets each hosting
+# and each scheduler, and each platform starts what is scheduled; the nightly one has all.
 DECISIVE = ("hosting", "scheduler", "process_manager")
+OF_EVERY_RUN = {
+    ("compose", "redbeat", "prodserver"),
+    ("digitalocean", "platform", "prodserver"),
+    ("dokku", "code", "prodserver"),
+    ("dokku", "platform", "direct"),
+    ("azure", "database", "prodserver"),
+    ("azure", "platform", "direct"),
+}
 OTHER_COMBINATIONS = [
     pytest.param(
         {**answers, "use_flower": "true" if "prodserver" in row else "false"},
         id="-".join(row),
-        marks=pytest.mark.nightly
-        if sum(choices()[question].index(answers[question]) for question in DECISIVE) % 2
-        else (),
+        marks=() if row in OF_EVERY_RUN else pytest.mark.nightly,
     )
     for row in product(*(choices()[question] for question in DECISIVE))
     if allowed(answers := dict(zip(DECISIVE, row, strict=True)))
@@ -312,12 +318,15 @@ def test_email_leaves(site: Deployment, target: Target) -> None:
     assert delivery.encrypted
 
 
-@pytest.mark.parametrize("name", ["release", "web", "worker", "beat"])
-def test_doctor_passes_in_the_environment_of(
-    name: str, site: Deployment, target: Target, request: pytest.FixtureRequest
-) -> None:
-    if name != "release":  # All have one environment, so one of them shows what hangs on names.
-        request.getfixturevalue("plain")
+# All have one environment, so the first shows what hangs on names.
+@pytest.mark.parametrize(
+    "name",
+    [
+        "release",
+        *(pytest.param(name, marks=pytest.mark.nightly) for name in ("web", "worker", "beat")),
+    ],
+)
+def test_doctor_passes_in_the_environment_of(name: str, site: Deployment, target: Target) -> None:
     component = target.component(name)
     doctor = site.run(component, "python", "manage.py", "doctor", "--wait", "30")
     assert doctor.returncode == 0, doctor.stdout + doctor.stderr

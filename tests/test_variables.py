@@ -27,16 +27,23 @@ VALUES = {
     "MAILJET_API_KEY": "key 6",
     "MAILJET_SECRET_KEY": "key 7",
 }
+# Each provider with the first hosting and with one more in every run, with all in the nightly one.
+HOSTINGS_WITH_PROVIDERS = [
+    pytest.param(
+        hosting,
+        provider,
+        marks=()
+        if number == 0
+        else pytest.mark.slow
+        if (number + provider_number) % 3 == 0
+        else pytest.mark.nightly,
+    )
+    for number, hosting in enumerate(choices()["hosting"])
+    for provider_number, provider in enumerate(choices()["email_provider"])
+]
 
 
-@pytest.mark.parametrize("provider", choices()["email_provider"])
-@pytest.mark.parametrize(
-    "hosting",
-    [
-        pytest.param(hosting, marks=() if hosting == "compose" else pytest.mark.slow)
-        for hosting in choices()["hosting"]
-    ],
-)
+@pytest.mark.parametrize(("hosting", "provider"), HOSTINGS_WITH_PROVIDERS)
 def test_every_process_gets_the_variables_of_the_provider_and_of_no_other(
     bake: Bake, hosting: str, provider: str
 ) -> None:
