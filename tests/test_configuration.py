@@ -47,41 +47,44 @@ def run(
         return stack.run(command.split(), timeout=60)
 
 
-def assert_every_variable_is_named(result: subprocess.CompletedProcess[str]) -> None:
-    """Expect that a process stopped with one message that names all that production requires."""
+def assert_every_variable_is_named(result: subprocess.CompletedProcess[str], command: str) -> None:
+    """Expect that a process stopped with one message: which it is, and all that it requires."""
     assert result.returncode != 0
+    assert f"{command.removeprefix('python ')} can't start with" in result.stderr
     lines = [line for line in result.stderr.splitlines() if "Missing or blank" in line]
     assert len(lines) == 1, result.stderr
     assert [name for name in REQUIRED if name not in lines[0]] == []
-    assert "settings.production" in result.stderr
+    assert "my_project.settings.production" in result.stderr
     assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("process", COMMANDS)
 def test_one_message_names_every_missing_variable(project: Path, process: str) -> None:
     result = run(project, COMMANDS[process], {"DJANGO_ENVIRONMENT": "production"})
-    assert_every_variable_is_named(result)
+    assert_every_variable_is_named(result, COMMANDS[process])
 
 
 @pytest.mark.parametrize("command", ["server web", "worker worker", "enqueue heartbeat"])
 def test_so_it_does_by_the_commands_of_other_answers(cron_project: Path, command: str) -> None:
     environment = {"DJANGO_ENVIRONMENT": "production"}
     result = run(cron_project, f"python manage.py {command}", environment)
-    assert_every_variable_is_named(result)
+    assert_every_variable_is_named(result, f"python manage.py {command}")
 
 
-def test_gunicorn_without_its_configuration_file_stops_too(project: Path) -> None:
-    command = "gunicorn -c /dev/null my_project.wsgi:application"
-    result = run(project, command, {"DJANGO_ENVIRONMENT": "production"})
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(COMMANDS[process] for process in ("worker", "beat", "web")),
+        # What any server of WSGI or ASGI loads, without gunicorn's configuration file.
+        "gunicorn -c /dev/null my_project.wsgi:application",
+        "python -m my_project.asgi",
+    ],
+)
+def test_without_any_variable_a_process_means_production(project: Path, command: str) -> None:
+    result = run(project, command, {})
     assert result.returncode != 0
+    assert "my_project.settings.production" in result.stderr
     assert "Missing or blank: SECRET_KEY, ALLOWED_HOSTS, DATABASE_URL" in result.stderr
-
-
-@pytest.mark.parametrize("process", ["worker", "beat", "web"])
-def test_without_any_variable_a_process_means_production(project: Path, process: str) -> None:
-    result = run(project, COMMANDS[process], {})
-    assert result.returncode != 0
-    assert "settings.production" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -362,11 +362,14 @@ def test_a_host_that_the_file_does_not_allow_stays_refused(spec: Any) -> None:
 
 
 @pytest.mark.parametrize("ci", ["github", "gitlab"])
-def test_ci_waits_longer_than_doctl(bake: Bake, ci: str) -> None:
+def test_ci_applies_the_file_compares_it_and_waits_longer_than_doctl(bake: Bake, ci: str) -> None:
     project = bake(hosting="digitalocean", ci=ci)
     file = ".gitlab-ci.yml" if ci == "gitlab" else ".github/workflows/deploy.yml"
     jobs = yaml.safe_load((project / file).read_text("utf-8"))
     job = jobs["deploy"] if ci == "gitlab" else jobs["jobs"]["deploy"]
+    lines = job["script"] if ci == "gitlab" else [step.get("run", "") for step in job["steps"]]
+    actions = [line.partition("deploy/spec.py ")[2] for line in lines if "deploy/spec.py" in line]
+    assert actions == ['update "$APP_ID"', 'diff "$APP_ID"']
     minutes = job["timeout"] if ci == "gitlab" else job["timeout-minutes"]
     # doctl asks 180 times, every 10 seconds.
     assert int(str(minutes).removesuffix(" minutes")) > 180 * 10 / 60

@@ -32,12 +32,17 @@ from tests.users import TICK_SECONDS
 
 pytestmark = pytest.mark.slow
 
-# A slug of 40 characters and a name full of quotes must deploy like any other.
+NIGHTLY_KINDS = {("digitalocean", "code"), ("dokku", "code")}
+# A slug of 40 characters and a name full of quotes must deploy like any other: in every run where
+# variables come as text, and where they come through an API.
 KINDS = [
     pytest.param(
         {"hosting": hosting, "scheduler": scheduler, **more},
         id=f"{hosting}-{scheduler}",
-        marks=pytest.mark.xdist_group(f"hosting-{hosting}"),
+        marks=[
+            pytest.mark.xdist_group(f"hosting-{hosting}"),
+            *([pytest.mark.nightly] if (hosting, scheduler) in NIGHTLY_KINDS else []),
+        ],
     )
     for hosting in choices()["hosting"]
     for scheduler, more in {"database": {"use_flower": "true"}, "code": HOSTILE}.items()

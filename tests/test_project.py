@@ -20,14 +20,18 @@ from tests.platforms.surroundings import FLOWER_LOGIN
 from tests.processes import Stack, free_port, http_get, python_environment, wait_until
 from tests.production import production_environment
 from tests.servers.postgres import PostgresServer
+from tests.test_variables import VALUES
 from tests.users import add_notes_app
 
 pytestmark = pytest.mark.slow
 
 # Servers that are not there: what is checked here needs none.
-PRODUCTION = production_environment(
-    "postgres://u:p@127.0.0.1:1/n", "redis://127.0.0.1:1/0", FLOWER_BASIC_AUTH=FLOWER_LOGIN
-)
+PRODUCTION = {
+    **VALUES,
+    **production_environment(
+        "postgres://u:p@127.0.0.1:1/n", "redis://127.0.0.1:1/0", FLOWER_BASIC_AUTH=FLOWER_LOGIN
+    ),
+}
 
 HOSTILE = {
     "project_name": "Ünï \"quoted\" 'name' \\ $HOME #1: {50%} 🎉",
@@ -55,33 +59,56 @@ def kind_id(kind: dict[str, str]) -> str:
     return "-".join(kind[question] for question in questions if question in kind)
 
 
-# Each process manager with each hosting and with each scheduler. The first four have each answer
-# but one: what is special on App Platform are files, which OTHER_PAIRS and test_hosting.py run.
+# Each process manager with each hosting and with each scheduler, and each e-mail provider once.
+# The first three have each answer that decides about more than files; what is special on App
+# Platform and Dokku are files, which OTHER_PAIRS and test_hosting.py run.
 KINDS = [
-    {"hosting": hosting, "process_manager": manager, "scheduler": scheduler, **more}
+    {
+        "hosting": hosting,
+        "process_manager": manager,
+        "scheduler": scheduler,
+        "domain_name": "shop.example.org",
+        **more,
+    }
     for hosting, manager, scheduler, more in [
-        ("compose", "direct", "database", {}),
-        ("compose", "prodserver", "redbeat", {"use_prometheus": "true"}),
-        ("dokku", "prodserver", "platform", {}),
+        ("compose", "direct", "database", {"domain_name": "example.com"}),
+        (
+            "compose",
+            "prodserver",
+            "redbeat",
+            {"email_provider": "ses", "use_prometheus": "true"},
+        ),
         (
             "azure",
             "prodserver",
-            "code",
+            "platform",
             {
                 **HOSTILE,
+                "email_provider": "postmark",
                 "ci": "none",
                 "license": "Proprietary",
                 "use_flower": "true",
                 "use_prometheus": "true",
             },
         ),
-        ("digitalocean", "direct", "code", {"use_flower": "true"}),
-        ("digitalocean", "prodserver", "database", {"use_flower": "true"}),
-        ("dokku", "direct", "platform", {"use_prometheus": "true"}),
-        ("azure", "direct", "redbeat", {}),
+        (
+            "digitalocean",
+            "direct",
+            "code",
+            {"email_provider": "sendgrid", "ci": "gitlab", "use_flower": "true"},
+        ),
+        (
+            "digitalocean",
+            "prodserver",
+            "database",
+            {"email_provider": "brevo", "use_flower": "true"},
+        ),
+        ("dokku", "direct", "platform", {"email_provider": "mailjet", "use_prometheus": "true"}),
+        ("dokku", "prodserver", "code", {"email_provider": "mailgun"}),
+        ("azure", "direct", "redbeat", {"email_provider": "resend"}),
     ]
 ]
-KINDS_OF_EVERY_RUN = KINDS[:4]
+KINDS_OF_EVERY_RUN = KINDS[:3]
 
 
 def params(
@@ -116,7 +143,7 @@ OTHER_PAIRS = params(
     of_every_run=[
         {"hosting": "digitalocean", "scheduler": "database"},
         {"hosting": "digitalocean", "scheduler": "platform"},
-        {"hosting": "azure", "scheduler": "platform"},
+        {"hosting": "dokku", "scheduler": "platform"},
     ],
 )
 

@@ -492,16 +492,18 @@ def test_the_first_release_is_the_lowest_version_that_is_no_prerelease(tmp_path:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        (
+        pytest.param(
             {"hosting": "compose", "ci": "github", "license": "MIT"},
             {"hosting": "azure", "ci": "gitlab", "license": "Proprietary"},
+            id="places",
         ),
-        (
+        pytest.param(
             {"scheduler": "code", "process_manager": "direct"},
             {"scheduler": "database", "process_manager": "prodserver"},
+            id="processes",
+            marks=pytest.mark.nightly,
         ),
     ],
-    ids=["places", "processes"],
 )
 def test_other_answers_give_the_project_that_they_would_have_made(
     bake: Bake, tmp_path: Path, before: dict[str, str], after: dict[str, str]

@@ -88,10 +88,11 @@ class Healthcheck(Model):
     """A command without a shell, unless the container's variables are needed."""
 
     test: Annotated[list[str], Field(min_length=2)]
+    # While a service starts, a probe that fails does not count against it.
+    start_period: Duration
     interval: Literal["5s", "10s"]
     timeout: Literal["5s", "10s"]
     retries: Annotated[int, Field(ge=3, le=12)]
-    start_period: Duration | None = None
 
 
 class Healthy(Model):

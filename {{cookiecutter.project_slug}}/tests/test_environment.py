@@ -112,7 +112,7 @@ def test_blank_counts_as_missing_and_all_are_named_in_one_message() -> None:
 def test_a_variable_that_may_be_misspelt_is_named_beside_what_is_missing(
     name: str, meant: str
 ) -> None:
-    env = Environment({name: "a value", "DB_PORT": "5432", "PATH": "/bin"})
+    env = Environment({name: "a value", "REDIS_URL": " ", "DB_PORT": "5432", "PATH": "/bin"})
     env.text("DB_HOST")
     env.require("REDIS_URL", "SECRET_KEY")
     assert env.misspelt() == [f"{name} is set, and nothing reads it: is {meant} meant?"]

@@ -91,11 +91,16 @@ class FakeResults:
 
 @pytest.mark.django_db
 def test_release_checks_migrates_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    called: list[str] = []
-    monkeypatch.setattr(release, "call_command", lambda name, **_: called.append(name))
+    called: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(
+        release, "call_command", lambda name, **options: called.append((name, options))
+    )
     output = StringIO()
     call_command("release", stdout=output, no_color=True)
-    assert called == ["check", "migrate"]
+    assert called == [
+        ("check", {"deploy": True, "fail_level": "WARNING"}),
+        ("migrate", {"interactive": False}),
+    ]
     names = ScheduledRun.objects.values_list("name", flat=True)
     assert set(names) == {entry.name for entry in settings.PERIODIC_TASKS}
     assert f"Released {settings.VERSION}." in output.getvalue()

@@ -156,7 +156,7 @@ class Environment:
         self._missing: list[str] = []
         self._wrong: list[str] = []
         self._secrets: set[str] = set()
-        self._read: set[str] = set()
+        self._read: dict[str, str] = {}
 
     def reject(self, problem: str) -> None:
         """Add a problem to the message.
@@ -203,7 +203,6 @@ class Environment:
         Returns:
             The value, the content of the file that ``NAME_FILE`` names, or the default.
         """
-        self._read.add(name)
         value = self._variables.get(name, "").strip()
         path = self._variables.get(f"{name}_FILE", "").strip()
         if value and path:
@@ -213,6 +212,7 @@ class Environment:
                 value = Path(path).read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
                 self.reject(f"{name}_FILE names {path}, which can't be read: {error}.")
+        self._read[name] = value
         self._remember_secrets(name, value)
         return value or default
 
@@ -238,14 +238,10 @@ class Environment:
         from difflib import get_close_matches  # noqa: PLC0415 (few processes ask)
 
         files = {f"{name}_FILE" for name in self._read}
-        blank = [
-            name
-            for name in sorted(self._read)
-            if not self._variables.get(name) and not self._variables.get(f"{name}_FILE")
-        ]
+        blank = sorted(name for name, value in self._read.items() if not value)
         return [
             f"{name} is set, and nothing reads it: is {similar} meant?"
-            for name in sorted(self._variables.keys() - self._read - files)
+            for name in sorted(self._variables.keys() - self._read.keys() - files)
             for similar in get_close_matches(
                 name.removeprefix("DJANGO_"), blank, n=1, cutoff=LIKENESS
             )

@@ -238,8 +238,9 @@ def test_address_that_is_none_is_final_and_not_quoted(api: API) -> None:
 {%- if cookiecutter.email_provider in ("sendgrid", "mailgun", "postmark") %}
 
 
-def test_message_id_is_equal_for_every_try(api: API) -> None:
+def test_message_id_is_equal_for_every_try(api: API, settings: Settings) -> None:
     """The last answer is lost, so the provider may have the message already."""
+    settings.DEFAULT_FROM_EMAIL = "Post Office <office@example.com>"
     api.script = [(HANG_UP, {}, "")]
 
     send()
