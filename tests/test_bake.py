@@ -27,7 +27,7 @@ from tests.hostile import allowed_answers
 TEMPLATE_REMAINS = re.compile(
     r"cookiecutter\.[a-z_]|_copier_|\{%-? *(if|elif|else|endif|raw|endraw)"
 )
-# Question -> words by the answers, often one, that they belong to; a no has none.
+# Question -> words by the answers, often one, that they belong to; a no and a none have none.
 TRACES = {
     "scheduler": {
         "database": r"(?i)django.celery.beat|DatabaseScheduler|schedule_sync|ScheduleEntry",
@@ -43,6 +43,7 @@ TRACES = {
         "prodserver": r"(?i)prodserver|PRODUCTION_PROCESSES|manage\.py\W+(server|worker)\b",
     },
     "use_flower": {"true": r"(?i)flower"},
+    "ci": {"github": r"(?i)github(?!\.com/)", "gitlab": r"(?i)gitlab"},
     "email_provider": {
         "smtp": r"EMAIL_HOST|smtplib|mailpit",
         "sendgrid": r"(?i)sendgrid",
@@ -177,7 +178,7 @@ def picks(question: str) -> list[dict[str, str]]:
 def test_no_trace_of_an_answer_that_was_not_picked(
     bake: Bake, question: str, answers: dict[str, str]
 ) -> None:
-    assert set(" ".join(TRACES[question]).split()) == set(choices()[question]) - {"false"}
+    assert set(" ".join(TRACES[question]).split()) == set(choices()[question]) - {"false", "none"}
     files = text_files(bake(**answers))
     for others, words in TRACES[question].items():
         found = {name: m[0] for name, text in files.items() if (m := re.search(words, text))}

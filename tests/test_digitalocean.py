@@ -370,6 +370,8 @@ def test_ci_applies_the_file_compares_it_and_waits_longer_than_doctl(bake: Bake,
     lines = job["script"] if ci == "gitlab" else [step.get("run", "") for step in job["steps"]]
     actions = [line.partition("deploy/spec.py ")[2] for line in lines if "deploy/spec.py" in line]
     assert actions == ['update "$APP_ID"', 'diff "$APP_ID"']
+    other = "github" if ci == "gitlab" else "gitlab"
+    assert f"{other}:" not in (project / "tests/test_deployment.py").read_text("utf-8")
     minutes = job["timeout"] if ci == "gitlab" else job["timeout-minutes"]
     # doctl asks 180 times, every 10 seconds.
     assert int(str(minutes).removesuffix(" minutes")) > 180 * 10 / 60

@@ -135,6 +135,11 @@ def test_a_schedule_runs_on_whichever_style_sends_it(
             " WHERE name = 'daily'",
         )
         change_to(database)
+        # What an administrator pauses stays so, whatever else sends the schedule for a while.
+        pause = (
+            "UPDATE django_celery_beat_periodictask SET enabled = false WHERE name = 'heartbeat'"
+        )
+        execute(database_url, pause)
         redbeat = release("redbeat")
         change_to(redbeat, kill=True)
         # The file of the first beat knows an old run; then there is no file.
@@ -150,6 +155,10 @@ def test_a_schedule_runs_on_whichever_style_sends_it(
             assert len(wait_for_effects(database_url, entry, len(moments))) == len(moments)
         assert len(effects(database_url, "daily")) == 1
         assert worker.terminate(20) == 0
+
+        release("database")
+        paused = "SELECT name FROM django_celery_beat_periodictask WHERE NOT enabled"
+        assert query(database_url, paused) == [("heartbeat",)]
 
 
 @pytest.mark.parametrize("scheduler", ["database", "code"])
