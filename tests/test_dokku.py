@@ -350,6 +350,7 @@ PAGE_MUTATIONS = {
     "no check of the worker": ('disable "$APP" beat', 'disable "$APP" worker', "is for beat"),
     "a misspelt command": ("checks:disable", "check:disable", "check:disable"),
     "a misspelt property": ("stop-timeout-seconds", "stop-timeout", "stop-timeout"),
+    "a policy that Docker does not know": ("unless-stopped", "sometimes", "sometimes"),
     "a word for a number": ("stop-timeout-seconds 45", "stop-timeout-seconds 45s", "45s"),
     "a version without a definition": ("--image-version 17.10", "--image-version 16.4", "16.4"),
     "a disk that was not made": ('mount "$APP" "$APP-beat"', 'mount "$APP" "$APP-b"', "shop-b"),

@@ -354,6 +354,8 @@ class Server:
                 self.unchecked.add(process)
             case ("ps:set", name, "stop-timeout-seconds", number) if name == app:
                 self.stop_timeout = int(require(number, r"[1-9]\d{0,2}"))
+            case ("ps:set", name, "restart-policy", "unless-stopped") if name == app:
+                pass  # Docker does as it says; Deployment restarts nothing.
             case ("nginx:set", name, "hsts", "false") if name == app:
                 pass
             case ("nginx:set", name, "client-max-body-size", size) if name == app:
