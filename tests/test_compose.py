@@ -75,6 +75,7 @@ MUTATIONS = [
     ("log.format: json", "log.format: yaml"),
     ("start_period: 30s", "start_interval: 30s"),
     ('"apps.operations.heartbeat", "beat"]', '"apps.operations.heartbeat", 7]'),
+    ('["CMD", "python", "-m", "apps', '["CMD", "curl", "-m", "apps'),
     ("env_file:\n    - path: app.env", "env_file:\n    - path: .env"),
     ("required: false", "required: 'false'"),
     ("pull_policy: never", "pull_policy: always"),

@@ -48,6 +48,16 @@ def test_hadolint_accepts_the_dockerfile(bake: Bake, scheduler: str, process_man
     passes(project, "hadolint", "Dockerfile")
 
 
+def test_no_failure_is_swallowed_while_the_image_is_built(bake: Bake) -> None:
+    """As by `collectstatic || true`, after which the files are missing in production."""
+    dockerfile = (bake() / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
+    steps = re.findall(r"^RUN (.+)", dockerfile, re.MULTILINE)
+    assert any(step.endswith("&& python manage.py collectstatic --noinput") for step in steps)
+    for step in steps:
+        parts = re.sub(r" \|\| { .+; exit 1; }$", "", step)
+        assert not re.search(r"\|\||;", parts), step
+
+
 @pytest.mark.parametrize("hosting", HOSTINGS)
 def test_github_accepts_the_workflows(bake: Bake, hosting: str) -> None:
     project = bake(hosting=hosting)

@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from tests.platforms.components import CommandProbe, Component
 from tests.platforms.surroundings import Surroundings
@@ -93,6 +100,16 @@ class Healthcheck(Model):
     interval: Literal["5s", "10s"]
     timeout: Literal["5s", "10s"]
     retries: Annotated[int, Field(ge=3, le=12)]
+
+
+class ProjectHealthcheck(Healthcheck):
+    """A command for the project's own image, which has Python, and neither curl nor wget."""
+
+    @field_validator("test")
+    @classmethod
+    def _asks_with_python(cls, test: list[str]) -> list[str]:
+        assert test[:2] == ["CMD", "python"], "the image has no other program to ask with"
+        return test
 
 
 class Healthy(Model):
@@ -242,7 +259,7 @@ class Process(Application):
 
     restart: Literal["unless-stopped"]
     depends_on: OnRelease
-    healthcheck: Healthcheck
+    healthcheck: ProjectHealthcheck
 
 
 class Worker(Process):
