@@ -21,6 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psutil
 import psycopg
 import pytest
+import redis
 import yaml
 from psycopg import sql
 from pydantic import ValidationError
@@ -39,6 +40,7 @@ from tests.processes import (
 )
 from tests.servers.http import HTTPServer
 from tests.servers.postgres import Postgres, PostgresServer
+from tests.servers.redis import Redis
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the files are for a Linux server")
 
@@ -747,3 +749,14 @@ def test_a_setting_that_makes_no_sense_is_named(
     )
     assert refused.returncode == 2
     assert refused.stderr.startswith(f"backup: {name} is '{value}'; it must be ")
+
+
+def test_the_broker_knows_no_command_that_takes_all_away(bake: Bake) -> None:
+    with (
+        Redis(configuration=bake() / "deploy" / "redis.conf") as server,
+        redis.Redis.from_url(server.url()) as client,
+    ):
+        for command in ("FLUSHALL", "REPLICAOF NO ONE", "SLAVEOF NO ONE", "SHUTDOWN NOW FORCE"):
+            with pytest.raises(redis.ResponseError, match="unknown command"):
+                client.execute_command(*command.split())
+        assert client.flushdb()  # as Django's cache and docs/deploy.md do
