@@ -38,19 +38,16 @@ hypothesis.settings.load_profile("normal")
 
 Bake = Callable[..., Path]
 
-# The first nine hold each answer at least once. Any two answers meet in every run; all that makes
-# the processes in the nightly one.
+# The first nine hold each answer at least once. In the pairs any two answers meet.
+FEW, MANY = 9, len(pairs())
 COMBINATIONS = [
-    pytest.param(
-        answers,
-        id="-".join(answers.values()),
-        marks=()
-        if number < 9
-        else pytest.mark.slow
-        if number < len(pairs())
-        else pytest.mark.nightly,
+    pytest.param(answers, id="-".join(answers.values()), marks=marks)
+    for marks, some in (
+        ((), slice(FEW)),
+        (pytest.mark.slow, slice(FEW, MANY)),
+        (pytest.mark.nightly, slice(MANY, None)),
     )
-    for number, answers in enumerate(combinations())
+    for answers in combinations()[some]
 ]
 
 

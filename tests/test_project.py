@@ -60,8 +60,8 @@ def kind_id(kind: dict[str, str]) -> str:
 
 
 # Each process manager with each hosting and with each scheduler, and each e-mail provider once.
-# The first three have each answer that decides about more than files; what is special on App
-# Platform and Dokku are files, which OTHER_PAIRS and test_hosting.py run.
+# The first three run each time. What they lack are the files for App Platform and Dokku, which
+# OTHER_PAIRS and test_hosting.py run, and `code`, as which test_schedule_moves.py runs beat.
 KINDS = [
     {
         "hosting": hosting,

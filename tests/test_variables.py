@@ -32,14 +32,11 @@ HOSTINGS_WITH_PROVIDERS = [
     pytest.param(
         hosting,
         provider,
-        marks=()
-        if number == 0
-        else pytest.mark.slow
-        if (number + provider_number) % 3 == 0
-        else pytest.mark.nightly,
+        marks=() if hosting == "compose" else pytest.mark.slow if one_more else pytest.mark.nightly,
     )
-    for number, hosting in enumerate(choices()["hosting"])
-    for provider_number, provider in enumerate(choices()["email_provider"])
+    for hosting_number, hosting in enumerate(choices()["hosting"])
+    for number, provider in enumerate(choices()["email_provider"])
+    for one_more in [(hosting_number + number) % 3 == 0]
 ]
 
 
