@@ -78,6 +78,20 @@ def test_the_same_alert_is_sent_once_whatever_is_down(
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("fault", [all_there, no_cache_and_no_database])
+def test_an_alert_is_sent_again_after_the_quiet_time(
+    monkeypatch: pytest.MonkeyPatch, fault: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    fault(monkeypatch)
+    assert send_alert("subject", "body")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + QUIET_TIME - 5)
+    assert not send_alert("subject", "body")
+    monkeypatch.setattr(time, "time", lambda: now + QUIET_TIME + 5)
+    assert send_alert("subject", "body")
+
+
+@pytest.mark.django_db
 def test_without_a_cache_an_alert_is_sent_again_after_the_quiet_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -158,6 +158,15 @@ def test_the_command_says_so_where_nothing_was_counted() -> None:
         call_command("lift_limits", "bob")
 
 
+def test_what_was_counted_is_forgotten_after_the_period(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each who ever tried would take some of the cache's memory for ever."""
+    cache, limit = caches["process"], Limit("trial", 1, timedelta(minutes=1))
+    assert [limit.count(cache, "ann") > 0 for _ in range(2)] == [False, True]
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 61)
+    assert limit.count(cache, "ann") == 0
+
+
 def test_a_limit_that_is_lifted_while_a_try_is_counted_counts_from_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

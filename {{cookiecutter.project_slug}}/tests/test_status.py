@@ -146,8 +146,9 @@ def test_queues_and_workers_are_shown(admin_client: Client, workers: list[Runnin
     page = words(admin_client)
     assert "<td>42</td> <td>celery@one, celery@two</td>" in page
     assert "<td>0</td> <td>nobody</td>" in page
-    assert page.count("not that of this site") == 1
+    assert page.count('<span class="warn">not that of this site') == 1
     assert page.count("not those of this site") == 1
+    assert 'other.settings <span class="warn">not those of this site' in page
     assert page.count("seconds ahead of this site") == 1
     assert "apps.shop.tasks.pay" in page
     assert page.count("Runs nothing now.") == 1
