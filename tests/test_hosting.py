@@ -25,7 +25,7 @@ from tests.platforms.cron import Cron
 from tests.platforms.surroundings import FLOWER_LOGIN, Surroundings
 from tests.processes import Process, http_get, json_objects, process_commands, wait_until
 from tests.production import HOST, PROXY_HEADERS, effects, prepare, query
-from tests.servers.postgres import PostgresServer
+from tests.servers.postgres import Postgres, PostgresServer
 from tests.servers.tls import Authority
 from tests.test_project import HOSTILE
 from tests.users import TICK_SECONDS
@@ -145,7 +145,7 @@ def lacking(components: list[Component], required: list[str]) -> list[str]:
     ]
 
 
-MakeTarget = Callable[[Mapping[str, str]], AbstractContextManager[Target]]
+MakeTarget = Callable[..., AbstractContextManager[Target]]
 
 
 @pytest.fixture(scope="module")
@@ -155,10 +155,15 @@ def make_target(
     authority: Authority,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> MakeTarget:
-    """Return `make_target(answers)`: a context with what a target's file runs, and its servers."""
+    """Return `make_target(answers)`: a context with what a target's file runs, and its servers.
+
+    The files name the same roles, so a second target needs another server of PostgreSQL.
+    """
 
     @contextmanager
-    def make_target(answers: Mapping[str, str]) -> Iterator[Target]:
+    def make_target(
+        answers: Mapping[str, str], postgres: PostgresServer = postgres
+    ) -> Iterator[Target]:
         baked = bake(**answers)
         folder = tmp_path_factory.mktemp("hosting")
         project = prepare(Path(shutil.copytree(baked, folder / baked.name)))
@@ -373,7 +378,8 @@ def assert_cron_sends_what_is_due(site: Deployment, target: Target) -> None:
 def test_the_combination_runs(answers: Mapping[str, str], make_target: MakeTarget) -> None:
     """A task of a request, a periodic one, and the end of all processes."""
     with (
-        make_target(answers) as target,
+        Postgres() as own,  # That of the kinds may be in use still.
+        make_target(answers, own) as target,
         Deployment(target.project, target.surroundings) as site,
         ThreadPoolExecutor() as pool,
     ):
