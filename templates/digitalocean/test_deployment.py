@@ -1,4 +1,3 @@
-{%- set source = "gitlab" if cookiecutter.ci == "gitlab" else "github" -%}
 """The app spec gives every process what it needs, and deploy/spec.py applies it safely."""
 
 import json
@@ -51,17 +50,17 @@ envs:
     type: SECRET
 services:
   - name: web
-    {{ source }}: {repo: someone/something, branch: main, deploy_on_push: false}
+    {{ cookiecutter.__app_source }}: {repo: someone/something, branch: main, deploy_on_push: false}
     health_check: {http_path: /ready/}
     alerts:
       - {rule: CPU_UTILIZATION, operator: GREATER_THAN, value: 90, window: TEN_MINUTES}
 workers:
   - name: worker
-    {{ source }}: {repo: someone/something, branch: main, deploy_on_push: false}
+    {{ cookiecutter.__app_source }}: {repo: someone/something, branch: main, deploy_on_push: false}
 jobs:
   - name: release
     kind: PRE_DEPLOY
-    {{ source }}: {repo: someone/something, branch: main, deploy_on_push: false}
+    {{ cookiecutter.__app_source }}: {repo: someone/something, branch: main, deploy_on_push: false}
 databases:
   - {name: db, engine: PG}
 ingress:
@@ -99,7 +98,7 @@ elif arguments in (
         if variable.get("type") == "SECRET" and not variable["value"].startswith("EV["):
             variable["value"] = "EV[1:" + variable["value"][::-1] + "]"
     for component in spec["services"] + spec["workers"] + spec["jobs"]:
-        del component["{{ source }}"]["deploy_on_push"]
+        del component["{{ cookiecutter.__app_source }}"]["deploy_on_push"]
         component["source_dir"] = "/"
     spec["databases"][0]["version"] = "17"
     spec["features"] = ["buildpack-stack=ubuntu-22"]
